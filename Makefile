@@ -1,0 +1,53 @@
+# What a person does with a clone. Each target makes the environment in .venv itself when it is missing or out of date.
+#
+#   make demo PYTHON=/path/to/python3    another interpreter (3.11 or newer)
+#   make demo TORCH_INDEX=URL            where torch comes from; see tools/install.sh
+#   make test WORKERS=8                  more test processes
+
+VENV = .venv
+BIN = $(VENV)/bin
+WORKERS = 2
+
+# One thread per process: two test processes with a thread pool each would fight over the cores.
+TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.PHONY: help demo test check lint notebooks clean
+
+help:
+	@echo "make demo       train a recogniser on the bundled speech and show what it does (some minutes)"
+	@echo "make test       everything: lint, types, all tests with coverage, notebooks"
+	@echo "make check      quick unit tests"
+	@echo "make lint       ruff and mypy"
+	@echo "make notebooks  chapters/NN_name.ipynb from chapters/NN_name.py"
+	@echo "make clean      remove caches and build products (.venv, runs/ and data stay)"
+
+demo: $(VENV)/.installed
+	$(BIN)/asr-tutorial demo
+
+test: lint
+	$(TEST_ENV) $(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope \
+		--cov=asr_tutorial --cov-report=term --cov-fail-under=90
+
+check: $(VENV)/.installed-dev
+	$(TEST_ENV) $(BIN)/python -m pytest tests -q -m "not slow" -n $(WORKERS) --dist loadscope
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python tools/notebooks.py
+
+clean:
+	rm -rf build dist .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find asr_tutorial tests tools data -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt tools/install.sh
+	sh tools/install.sh $(VENV) ""
+	touch $@
+
+# What the demo needs is part of this, so both are up to date afterwards.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt tools/install.sh
+	sh tools/install.sh $(VENV) "dev,wandb"
+	touch $(VENV)/.installed $@

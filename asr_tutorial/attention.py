@@ -1,0 +1,212 @@
+"""Scaled dot-product attention, and attention with many heads (Vaswani et al. 2017, section 3.2).
+
+Two paths compute the same thing. The explicit one is a few lines that can be read, and returns the attention weights.
+The fast one, :func:`fused_attention`, takes whatever is quickest on the machine at hand: it is the one that trains.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e4
+"""Added to the score of a key that may not be attended: its weight is then exp(-10000), which is zero."""
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """``softmax(query key^T / sqrt(d)) value``, step by step.
+
+    Args:
+        query: (..., queries, d).
+        key: (..., keys, d).
+        value: (..., keys, d_value).
+        mask: boolean, broadcastable to (..., queries, keys), True = may be attended.
+        dropout: probability with which a weight is set to zero (pass 0 outside training).
+
+    Returns:
+        The context, (..., queries, d_value), and the weights, (..., queries, keys), whose rows sum to 1. A row in which
+        nothing may be attended gives zeros, with zero gradients.
+
+    Raises:
+        ValueError: the shapes of query, key and value do not fit together.
+    """
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"query and key must have the same last dimension d, got {query.shape[-1]} and {key.shape[-1]}"
+        )
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"key and value must have the same number of positions, got {key.shape[-2]} and {value.shape[-2]}"
+        )
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., queries, keys)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = torch.softmax(scores, dim=-1)
+    if mask is not None:
+        # A row without a single allowed key has come out uniform: make it zero, and its gradient too.
+        weights = weights.masked_fill(~mask, 0.0)
+    if dropout > 0.0:
+        weights = F.dropout(weights, dropout)
+    return weights @ value, weights
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """The context of :func:`scaled_dot_product_attention`, as fast as it can be had, without the weights.
+
+    PyTorch's kernel, except when training on a CPU: there its backward pass takes three to four times as long as three
+    plain matrix operations at the lengths of speech, in which the mask is a bias that is made once for all heads.
+    """
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))  # (..., queries, keys)
+    if mask is None:
+        weights = scores.softmax(dim=-1)
+    else:
+        bias = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, MASKED)
+        weights = (scores + bias).softmax(dim=-1)
+    if dropout > 0.0:
+        weights = F.dropout(weights, dropout)
+    context = weights @ value
+    # Where nothing may be attended all keys got the same bias, which changes nothing: such a row is set to zero here.
+    return context if mask is None else context * mask.any(dim=-1, keepdim=True)
+
+
+@dataclass
+class KeyValueCache:
+    """Projected keys and values that a decoder keeps from one step to the next.
+
+    Self-attention appends the keys of each new token; cross-attention (``fixed``) projects the encoder's output once.
+    Both tensors are (batch, heads, keys, d_head).
+    """
+
+    fixed: bool = False
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values of new positions and return all of them."""
+        if self.keys is not None and self.values is not None:
+            keys = torch.cat([self.keys, keys], dim=2)
+            values = torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given rows of the batch, in that order: (new_batch,) indices."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention in ``num_heads`` subspaces of size ``d_model / num_heads`` side by side.
+
+    Args:
+        d_model: width of queries, keys, values and output.
+        num_heads: number of heads; must divide ``d_model``.
+        dropout: probability on the attention weights.
+        bias: whether the four projections have a bias.
+
+    Raises:
+        ValueError: ``num_heads`` does not divide ``d_model``.
+    """
+
+    fused = True
+    """Take the fast path where no weights are asked for; False always takes the explicit one."""
+
+    def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        if d_model % num_heads:
+            raise ValueError(f"num_heads ({num_heads}) must divide d_model ({d_model})")
+        self.d_model = d_model
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.k_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.v_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.out_proj = nn.Linear(d_model, d_model, bias=bias)
+        for projection in (self.q_proj, self.k_proj, self.v_proj, self.out_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            if bias:
+                nn.init.zeros_(projection.bias)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(batch, length, d_model) -> (batch, heads, length, d_head)."""
+        batch, length, _ = x.shape
+        return x.view(batch, length, self.num_heads, -1).transpose(1, 2)
+
+    def merge_heads(self, x: Tensor) -> Tensor:
+        """(batch, heads, length, d_head) -> (batch, length, d_model)."""
+        batch, _, length, _ = x.shape
+        return x.transpose(1, 2).reshape(batch, length, self.d_model)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None = None,
+        need_weights: bool = False,
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from every query to the keys.
+
+        Args:
+            query: (batch, queries, d_model).
+            key: (batch, keys, d_model).
+            value: (batch, keys, d_model).
+            mask: (queries, keys), (batch, queries or 1, keys) or (batch, heads or 1, queries or 1, keys), boolean,
+                True = may be attended.
+            need_weights: return the weights too; takes the explicit path.
+            cache: keys and values of earlier calls, extended by this one.
+
+        Returns:
+            The output, (batch, queries, d_model), and the weights, (batch, heads, queries, keys), or None.
+
+        Raises:
+            ValueError: an input is not (batch, length, d_model), or the mask does not fit.
+        """
+        for name, tensor in (("query", query), ("key", key), ("value", value)):
+            if tensor.dim() != 3 or tensor.shape[-1] != self.d_model:
+                raise ValueError(f"{name} must be (batch, length, {self.d_model}), got {tuple(tensor.shape)}")
+        queries = self.split_heads(self.q_proj(query))
+        keys, values = self._keys_and_values(key, value, cache)
+        mask = self._broadcast_mask(mask, queries, keys)
+
+        dropout = self.dropout if self.training else 0.0
+        weights: Tensor | None = None
+        if self.fused and not need_weights:
+            context = fused_attention(queries, keys, values, mask, dropout)
+        else:
+            context, weights = scaled_dot_product_attention(queries, keys, values, mask, dropout)
+        output = self.out_proj(self.merge_heads(context))
+        return output, weights if need_weights else None
+
+    def _keys_and_values(self, key: Tensor, value: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:
+        """Project and split keys and values, or take them from the cache: (batch, heads, keys, d_head) each."""
+        if cache is not None and cache.fixed and cache.keys is not None and cache.values is not None:
+            return cache.keys, cache.values
+        keys = self.split_heads(self.k_proj(key))
+        values = self.split_heads(self.v_proj(value))
+        return (keys, values) if cache is None else cache.update(keys, values)
+
+    def _broadcast_mask(self, mask: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor | None:
+        """Give the mask an axis for the heads and check it: broadcastable to (batch, heads, queries, keys)."""
+        if mask is None:
+            return None
+        if mask.dtype != torch.bool:
+            raise ValueError(f"mask must be boolean with True = may be attended, got {mask.dtype}")
+        if mask.dim() == 3:
+            mask = mask[:, None]
+        wanted = (queries.shape[0], self.num_heads, queries.shape[2], keys.shape[2])
+        for size, allowed in zip(reversed(mask.shape), reversed(wanted), strict=False):
+            if size not in (1, allowed):
+                raise ValueError(f"mask of shape {tuple(mask.shape)} does not fit (batch, heads, queries, keys) {wanted}")
+        return mask

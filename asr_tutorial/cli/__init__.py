@@ -1,0 +1,296 @@
+"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | demo | config | data``.
+
+Heavy modules are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr_tutorial.cli import data
+from asr_tutorial.cli.common import Commands, SearchName, console_log, overrides_of, passes_overrides, save_figure
+
+if TYPE_CHECKING:
+    from asr_tutorial.recognizer import Recognizer
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, measure and use speech recognisers: a Transformer with CTC, built to be read.",
+    epilog="Start here: [bold]asr-tutorial demo[/bold] trains on the bundled speech in a few minutes.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+
+ConfigName = Annotated[
+    str, typer.Option("--config", "-c", help="A configuration of the package, or a YAML file.", metavar="NAME|FILE")
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Option("--checkpoint", "-m", help="Checkpoint folder, or run folder (its best checkpoint).", metavar="DIR"),
+]
+Search = Annotated[
+    SearchName, typer.Option(help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+
+
+@app.command(context_settings=passes_overrides)
+def train(
+    context: typer.Context,
+    config: ConfigName = "tinyspeech",
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with an interrupted run, in its folder.", metavar="RUN_DIR")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Train a recogniser, then measure it on the test sets.
+
+    Any setting can be given as --section.key=value; [bold]asr-tutorial config NAME[/bold] lists them all.
+
+    Examples:
+
+      asr-tutorial train
+
+      asr-tutorial train --config mini_librispeech --training.max_epochs=20
+
+      asr-tutorial train --data.train='\\[my/train.tsv]' --data.dev='\\[my/dev.tsv]' --data.test='\\[]'
+
+      asr-tutorial train --resume runs/20260101-120000_tinyspeech
+    """
+    from asr_tutorial.config import load_config
+    from asr_tutorial.errors import ConfigError
+    from asr_tutorial.training import train as run_training
+
+    overrides = overrides_of(context)
+    console_log()
+    if resume is not None:
+        if overrides or run_dir is not None:
+            raise ConfigError("a resumed run keeps its folder and the settings in its config.yaml: give --resume alone")
+        result = run_training(resume=resume)
+    else:
+        result = run_training(load_config(config, overrides), run_dir)
+    for name, figures in result.test.items():
+        typer.echo(f"{name}: WER {100 * figures['wer']:.1f} %, CER {100 * figures['cer']:.1f} %")
+    typer.echo(f"recogniser: {result.checkpoint}")
+
+
+@app.command(context_settings=passes_overrides)
+def overfit(
+    context: typer.Context,
+    config: ConfigName = "tinyspeech",
+    steps: Annotated[int, typer.Option(min=2, help="Optimiser steps.")] = 200,
+) -> None:
+    """Learn one batch by heart: the first thing to try when a model does not learn.
+
+    Without dropout, augmentation and label smoothing the loss must fall towards 0. Exit code 1 if it does not.
+
+    Examples:
+
+      asr-tutorial overfit
+
+      asr-tutorial overfit --config mini_librispeech --data.batch_seconds=30 --steps 300
+    """
+    from asr_tutorial.config import load_config
+    from asr_tutorial.training import overfit as run_overfit
+
+    console_log()
+    losses = run_overfit(load_config(config, overrides_of(context)), steps)
+    for step in sorted({*range(0, len(losses), max(1, len(losses) // 10)), len(losses) - 1}):
+        typer.echo(f"step {step + 1:5d}  loss {losses[step]:.4f}")
+    if losses[-1] < 0.1 * losses[0]:
+        typer.echo("the model can learn the batch by heart")
+    else:
+        typer.echo("the loss has not fallen to a tenth: give more --steps, or look for a defect", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    corpus: Annotated[
+        str, typer.Option(help="Folder below which LibriSpeech's files lie, manifest, or folder of .npy features.")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
+    search: Search = SearchName.greedy,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write figures and transcripts there.", metavar="FILE")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Show so many of the worst utterances.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Word and character error rate on a corpus.
+
+    Examples:
+
+      asr-tutorial evaluate --checkpoint runs/MY_RUN --corpus tinyspeech/test
+
+      asr-tutorial evaluate -m runs/MY_RUN --corpus my/recordings.tsv --search ctc --json figures.json --worst 10
+    """
+    from tqdm import tqdm
+
+    from asr_tutorial import metrics
+    from asr_tutorial.corpus import read_corpus
+
+    recognizer = _load(checkpoint, device)
+    utterances = read_corpus(corpus)
+    total = min(len(utterances), limit or len(utterances))
+    with tqdm(total=total, unit="utt", leave=False, disable=not sys.stderr.isatty()) as bar:
+        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update)
+    for skip in result.skipped:
+        typer.echo(f"skipped {skip.id}: {skip.reason}", err=True)
+    for name, counts in (("WER", result.words), ("CER", result.characters)):
+        typer.echo(
+            f"{name} {100 * counts.rate:6.2f} %  ({counts.substitutions} substitutions, {counts.deletions} deletions, "
+            f"{counts.insertions} insertions in {counts.reference})"
+        )
+    typer.echo(
+        f"{result.utterances} utterances, {result.audio_seconds:.1f} s of audio, real-time factor {result.rtf:.4f}, "
+        f"search {search.value}" + (f", {len(result.skipped)} skipped" if result.skipped else "")
+    )
+    for item in metrics.worst(result.results, worst):
+        typer.echo(
+            f"\n{item.id}  WER {100 * item.words.rate:.0f} %\n  said   {item.reference}\n  heard  {item.hypothesis}"
+        )
+    if json_file is not None:
+        _write_json(json_file, {"checkpoint": str(checkpoint), "corpus": str(utterances.path), **result.to_dict()})
+
+
+@app.command()
+def transcribe(
+    checkpoint: Checkpoint,
+    files: Annotated[list[Path], typer.Argument(help="Audio in any format that libsndfile reads.", metavar="FILES...")],
+    search: Search = SearchName.greedy,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with scores and lengths.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Write down what is said in audio files: any sample rate, mono or stereo, any length.
+
+    Audio of more than 30 s is split at pauses.
+
+    Examples:
+
+      asr-tutorial transcribe --checkpoint runs/MY_RUN speech.flac
+
+      asr-tutorial transcribe -m runs/MY_RUN *.wav --json
+    """
+    transcripts = _load(checkpoint, device).transcribe([str(file) for file in files], search=search.value)
+    if as_json:
+        records = [{"file": str(file), **vars(transcript)} for file, transcript in zip(files, transcripts, strict=True)]
+        typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
+        return
+    for file, transcript in zip(files, transcripts, strict=True):
+        typer.echo(transcript.text if len(files) == 1 else f"{file}\t{transcript.text}")
+
+
+@app.command()
+def align(
+    checkpoint: Checkpoint,
+    file: Annotated[Path, typer.Argument(help="Audio file.", metavar="FILE")],
+    text: Annotated[str | None, typer.Option(help="What is said; default: what is recognised.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw words and CTC posteriors there.", metavar="PNG")] = None,
+    search: Search = SearchName.greedy,
+    device: Device = "auto",
+) -> None:
+    """When each word is spoken: start and end in seconds, word, and mean log-probability.
+
+    Examples:
+
+      asr-tutorial align --checkpoint runs/MY_RUN speech.flac --plot words.png
+
+      asr-tutorial align -m runs/MY_RUN speech.flac --text "GOOD DAY"
+    """
+    from asr_tutorial import plots
+
+    recognizer = _load(checkpoint, device)
+    aligned = recognizer.align(str(file), text, search=search.value)
+    for word in aligned.words:
+        typer.echo(f"{word.start:8.2f} {word.end:8.2f}  {word.text}  ({word.score:.2f})")
+    if plot is not None:
+        features, posteriors, blank = recognizer.token_posteriors(str(file), aligned)
+        figure = plots.alignment(
+            features,
+            [(word.text, word.start, word.end) for word in aligned.words],
+            [(token.text, token.start, token.end) for token in aligned.tokens],
+            posteriors,
+            blank,
+            recognizer.frame_seconds,
+            recognizer.encoder_frame_seconds,
+        )
+        save_figure(figure, plot)
+
+
+@app.command(context_settings=passes_overrides)
+def demo(
+    context: typer.Context,
+    config: ConfigName = "tinyspeech",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Train on the bundled speech, test on voices and sentences never heard, and write a page to look at.
+
+    Takes a few minutes on two CPU cores. The page, demo.html in the run folder, has error rates, transcripts to listen
+    to, learning curves, what the decoder attends to, and when each word was heard.
+
+    Examples:
+
+      asr-tutorial demo
+
+      asr-tutorial demo --training.max_epochs=5
+    """
+    from asr_tutorial.config import load_config
+    from asr_tutorial.demo import run_demo
+
+    console_log()
+    run_demo(load_config(config, overrides_of(context)), run_dir)
+
+
+@app.command(context_settings=passes_overrides)
+def config(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="A configuration of the package, or a YAML file.", metavar="NAME|FILE")
+    ] = "tinyspeech",
+) -> None:
+    """Print a configuration with every key, overrides applied: a start for your own YAML file.
+
+    Examples:
+
+      asr-tutorial config mini_librispeech
+
+      asr-tutorial config tinyspeech --model.d_model=256 > my.yaml
+    """
+    from asr_tutorial.config import load_config, to_yaml
+
+    typer.echo(to_yaml(load_config(name, overrides_of(context))), nl=False)
+
+
+def main() -> None:
+    """The program ``asr-tutorial``."""
+    app(prog_name="asr-tutorial")
+
+
+def _load(checkpoint: Path, device: str) -> Recognizer:
+    import asr_tutorial
+
+    return asr_tutorial.load(checkpoint, device)
+
+
+def _write_json(path: Path, values: dict[str, object]) -> None:
+    from asr_tutorial.errors import UserError
+
+    try:
+        path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,109 @@
+"""What the commands share: errors without traceback, overrides, and the log on the terminal."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from asr_tutorial.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class SearchName(enum.StrEnum):
+    """Choices of ``--search``."""
+
+    greedy = "greedy"
+    ctc = "ctc"
+
+
+passes_overrides = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""For commands that take settings as ``--section.key=value``: ``load_config`` checks what typer does not know."""
+
+
+class Commands(TyperGroup):
+    """The top command: mistakes of the user end in one line and exit code 2, interruptions in a hint and 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        started = time.time()
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"\ninterrupted{_how_to_resume(started)}", err=True)
+            raise typer.Exit(130) from error
+
+
+def overrides_of(context: typer.Context) -> list[str]:
+    """The settings among the arguments, as ``key=value``; both ``--key=value`` and ``--key value`` are understood.
+
+    Raises:
+        ConfigError: an argument that is neither.
+    """
+    overrides: list[str] = []
+    waiting = ""
+    for argument in context.args:
+        if waiting:
+            overrides.append(f"{waiting}={argument}")
+            waiting = ""
+        elif not argument.startswith("--"):
+            raise ConfigError(f"unexpected argument {argument!r}: settings are given as --section.key=value")
+        elif "=" in argument:
+            overrides.append(argument)
+        else:
+            waiting = argument
+    if waiting:
+        raise ConfigError(f"{waiting} has no value: settings are given as --section.key=value")
+    return overrides
+
+
+def console_log() -> None:
+    """Show the log of training on the terminal, above the progress bar."""
+    logger = logging.getLogger("asr_tutorial")
+    if not any(isinstance(handler, _AboveBar) for handler in logger.handlers):
+        logger.addHandler(_AboveBar())
+    logger.setLevel(logging.INFO)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture in the format that the file's name asks for.
+
+    Raises:
+        UserError: the format is unknown or the file cannot be written.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write picture {path}: {error}") from error
+    typer.echo(f"picture: {path}", err=True)
+
+
+class _AboveBar(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _how_to_resume(started: float) -> str:
+    """The command that goes on with a run which this program has saved, if there is one."""
+    arguments = sys.argv
+    places = [
+        Path(arguments[index + 1]) for index, name in enumerate(arguments[:-1]) if name in ("--run-dir", "--resume")
+    ]
+    states = [place / "checkpoints" / "latest" / "state.pt" for place in places or Path("runs").glob("*")]
+    saved = [state for state in states if state.is_file() and state.stat().st_mtime >= started]
+    if not saved:
+        return ""
+    run = max(saved, key=lambda state: state.stat().st_mtime).parents[2]
+    return f"; go on with: asr-tutorial train --resume {run}"

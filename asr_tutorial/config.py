@@ -1,0 +1,358 @@
+"""All settings of the project: typed dataclasses, filled from YAML, overridden on the command line.
+
+``load_config("tinyspeech", ["--training.max_steps=50"])`` reads ``configs/tinyspeech.yaml``, applies the overrides and
+checks everything with pydantic. An unknown key, a wrong type or an impossible value is a :class:`ConfigError` that
+names the key. A configuration is saved beside every checkpoint, so that a model can be rebuilt from its folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from asr_tutorial.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+CONFIGS = Path(__file__).parent / "configs"
+STRICT = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+@dataclass(config=STRICT)
+class FeaturesConfig:
+    """Log-mel features; the defaults are Kaldi's, with 80 mel bins."""
+
+    sample_rate: Positive = 16_000
+    """Samples per second; audio at any other rate is resampled to it."""
+    n_mels: Positive = 80
+    """Number of mel filters."""
+    frame_length_ms: PositiveFloat = 25.0
+    """Length of a frame in milliseconds."""
+    frame_shift_ms: PositiveFloat = 10.0
+    """Step from one frame to the next in milliseconds."""
+    low_freq: NonNegative = 20.0
+    """Lower edge of the lowest mel filter in Hz."""
+    high_freq: float = 0.0
+    """Upper edge of the highest filter in Hz; zero or less counts down from the Nyquist frequency."""
+    window: Literal["povey", "hann", "hamming", "rectangular"] = "povey"
+    """Window that a frame is multiplied by."""
+    preemphasis: Share = 0.97
+    """Coefficient of the first difference that lifts high frequencies; 0 switches it off."""
+    dither: NonNegative = 0.0
+    """Standard deviation of the noise added to each sample, in units of 16-bit integers."""
+    normalize: Literal["global", "utterance", "none"] = "global"
+    """Mean and variance normalisation: over the training set, over each utterance, or none."""
+
+
+@dataclass(config=STRICT)
+class AugmentConfig:
+    """Changes to the training speech that the model must learn to ignore."""
+
+    speeds: list[PositiveFloat] = field(default_factory=lambda: [1.0])
+    """Speed perturbation: each epoch draws one of these factors per utterance (0.9, 1.0, 1.1 is usual)."""
+    freq_masks: Count = 2
+    """SpecAugment: number of masked bands of mel bins."""
+    freq_width: Count = 27
+    """SpecAugment: largest width of a band in mel bins."""
+    time_masks: Count = 5
+    """SpecAugment: number of masked stretches of time."""
+    time_width: Share = 0.05
+    """SpecAugment: largest length of a stretch, as a share of the utterance."""
+    ramp_start: Share = 0.0
+    """Share of the training after which masking begins."""
+    ramp_end: Share = 0.0
+    """Share of the training after which masks have their full width (they widen linearly in between)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentConfig:
+        if self.ramp_end < self.ramp_start:
+            raise ValueError(f"ramp_end ({self.ramp_end}) must not be smaller than ramp_start ({self.ramp_start})")
+        if not self.speeds:
+            raise ValueError("speeds must hold at least one factor, [1.0] for none")
+        return self
+
+
+@dataclass(config=STRICT)
+class TokenizerConfig:
+    """How text becomes tokens."""
+
+    kind: Literal["char", "bpe", "unigram"] = "char"
+    """Characters, or sub-word pieces learnt by SentencePiece."""
+    vocab_size: Annotated[int, Field(ge=10)] = 300
+    """Number of pieces, special tokens included; characters ignore it."""
+
+
+@dataclass(config=STRICT)
+class DataConfig:
+    """Where speech comes from and how it is batched."""
+
+    root: str = ""
+    """Folder that relative paths below start from; empty: ``ASR_TUTORIAL_DATA``, else the repository's ``data``."""
+    train: list[str] = field(default_factory=lambda: ["tinyspeech/train"])
+    """Training corpora: LibriSpeech-layout folders, manifests or folders of ``.npy`` features."""
+    dev: list[str] = field(default_factory=lambda: ["tinyspeech/dev"])
+    """Corpora to validate on; the first one chooses the best checkpoint."""
+    test: list[str] = field(default_factory=lambda: ["tinyspeech/test"])
+    """Corpora for the final figures."""
+    min_seconds: NonNegative = 0.1
+    """Shorter utterances are skipped, counted and named."""
+    max_seconds: PositiveFloat = 20.0
+    """Longer training utterances are skipped, counted and named."""
+    batch_seconds: PositiveFloat = 80.0
+    """Audio in a batch, padding included, in seconds."""
+    frame_multiple: Positive = 32
+    """The time axis of a batch is a multiple of this many frames, so that few shapes occur and kernels are reused."""
+    length_multiple: Positive = 16
+    """The token axis of a batch is a multiple of this many tokens."""
+    workers: Count = 0
+    """Processes that prepare batches beside the training process."""
+    cache: str = ""
+    """Folder for computed features; empty: ``~/.cache/asr_tutorial``."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if self.min_seconds >= self.max_seconds:
+            raise ValueError(f"min_seconds ({self.min_seconds}) must be smaller than max_seconds ({self.max_seconds})")
+        return self
+
+
+@dataclass(config=STRICT)
+class ModelConfig:
+    """The encoder-decoder Transformer with a CTC head."""
+
+    architecture: Literal["transformer"] = "transformer"
+    """Which model of the registry."""
+    d_model: Positive = 144
+    """Width of the residual stream."""
+    num_heads: Positive = 4
+    """Attention heads; must divide d_model."""
+    d_ff: Positive = 576
+    """Hidden width of the feed-forward blocks."""
+    encoder_layers: Positive = 6
+    decoder_layers: Count = 2
+    """0 makes a model with the CTC head alone."""
+    dropout: Probability = 0.1
+    """Dropout after each sublayer, inside the feed-forward blocks and on the embeddings."""
+    attention_dropout: Probability = 0.0
+    """Dropout on attention weights; 0 keeps the fused kernel usable on the CPU."""
+    subsampling: Literal["conv", "vgg", "pool", "lstm"] = "conv"
+    """How the front end makes frames fewer."""
+    subsampling_factor: Literal[2, 4, 8] = 4
+    """Feature frames per encoder frame."""
+    subsampling_channels: Positive = 32
+    """Channels of the front end's 2-D convolutions, or hidden units per direction of its LSTM."""
+    conv_kernel: Count = 0
+    """Kernel of the depthwise convolution in each encoder layer (Conformer's); 0: a plain Transformer layer."""
+    positional: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    """Positional encoding."""
+    max_length: Positive = 5000
+    """Longest sequence (encoder frames or tokens) that positions exist for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        if self.d_model % self.num_heads:
+            raise ValueError(f"num_heads ({self.num_heads}) must divide d_model ({self.d_model})")
+        if self.conv_kernel and self.conv_kernel % 2 == 0:
+            raise ValueError(f"conv_kernel ({self.conv_kernel}) must be odd, or 0 for none")
+        return self
+
+
+@dataclass(config=STRICT)
+class OptimizerConfig:
+    """AdamW and its parameter groups."""
+
+    lr: PositiveFloat = 2e-3
+    """Peak learning rate."""
+    betas: tuple[Probability, Probability] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegative = 0.01
+    """Applied to matrices; biases, norms and embeddings are left out."""
+    clip: NonNegative = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    groups: dict[str, PositiveFloat] = field(default_factory=dict)
+    """Learning-rate factors by regular expression on the parameter name: ``{"^decoder\\\\.": 0.5}``."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each layer's rate is this factor times that of the layer above it."""
+
+
+@dataclass(config=STRICT)
+class ScheduleConfig:
+    """The learning rate over optimiser steps (never over batches)."""
+
+    kind: Literal["linear", "cosine", "noam", "exponential", "plateau", "constant"] = "linear"
+    warmup_steps: Count = 200
+    """Steps of linear rise from 0 to the peak."""
+    final: Share = 0.0
+    """Share of the peak at the last step (linear, cosine, exponential), or the least share (plateau)."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """plateau: multiplied onto the rate when dev stops improving."""
+    patience: Positive = 3
+    """plateau: validations without improvement before that."""
+
+
+@dataclass(config=STRICT)
+class TrainingConfig:
+    """The training loop."""
+
+    seed: Count = 1
+    max_steps: Count = 0
+    """Optimiser steps; 0: given by epochs."""
+    max_epochs: Positive = 30
+    """Passes over the training set when max_steps is 0."""
+    accumulate: Positive = 1
+    """Batches per optimiser step."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast type; auto: bf16 where the machine multiplies it fast, else fp32."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    ctc_weight: Share = 0.3
+    """Weight of the CTC loss; the attention loss gets the rest."""
+    label_smoothing: Probability = 0.1
+    ema_decay: Probability = 0.0
+    """Exponential moving average of the weights, used for validation and checkpoints; 0: none."""
+    average: Count = 0
+    """Average the weights of this many best checkpoints at the end; 0: keep the best one."""
+    log_every: Positive = 50
+    """Steps between lines of the log."""
+    validate_every: Count = 0
+    """Steps between validations; 0: once per epoch."""
+    checkpoint_every: Count = 0
+    """Steps between checkpoints of the training state; 0: at each validation."""
+    validation_search: Literal["greedy", "ctc"] = "greedy"
+    """Search used for the error rates of validation."""
+    wandb: bool = False
+    """Also log to Weights & Biases (extra ``wandb``)."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.ema_decay and self.average:
+            raise ValueError("ema_decay and average are two ways to smooth the weights: set one of them to 0")
+        return self
+
+
+@dataclass(config=STRICT)
+class Config:
+    """Everything that a run depends on."""
+
+    name: str = "run"
+    """Short name, part of the run folder's name."""
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.model.decoder_layers == 0:
+            if self.training.ctc_weight != 1.0:
+                raise ValueError("model.decoder_layers is 0, so training.ctc_weight must be 1.0: there is no decoder")
+            if self.training.validation_search != "ctc":
+                raise ValueError("model.decoder_layers is 0, so training.validation_search must be 'ctc'")
+        return self
+
+
+Section = TypeVar("Section")
+
+
+def available_configs() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path = "tinyspeech", overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration and apply overrides.
+
+    Args:
+        name_or_path: a name from :func:`available_configs`, or the path of a YAML file.
+        overrides: strings ``section.key=value`` (leading dashes allowed); values are read as YAML.
+
+    Raises:
+        ConfigError: no such configuration, YAML that cannot be parsed, or a key or value that is not allowed.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIGS / f"{name_or_path}.yaml"
+        if not path.exists():
+            raise ConfigError(
+                f"no configuration called {str(name_or_path)!r}: give one of {', '.join(available_configs())}, "
+                "or the path of a .yaml file"
+            )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read configuration {path}: it is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values at its top level, not {type(values).__name__}")
+    # A section whose keys are all commented out is None in YAML: the defaults.
+    values = {key: value for key, value in values.items() if value is not None}
+    for override in overrides:
+        _apply_override(values, override)
+    return from_dict(Config, values, source=str(path))
+
+
+def from_dict(section: type[Section], values: Mapping[str, Any], source: str = "configuration") -> Section:
+    """Build a dataclass of this module from plain values, every key and value checked."""
+    try:
+        return TypeAdapter(section).validate_python(dict(values))
+    except ValidationError as error:
+        lines = [_explain(section, problem) for problem in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML text, every key written out."""
+    return yaml.safe_dump(TypeAdapter(Config).dump_python(config, mode="json"), sort_keys=False)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.lstrip("-").partition("=")
+    if not equals or not key:
+        raise ConfigError(f"cannot read override {override!r}: write it as --section.key=value")
+    *sections, name = key.split(".")
+    for depth, section in enumerate(sections):
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {'.'.join(sections[: depth + 1])} is a value, not a section")
+    try:
+        values[name] = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from error
+
+
+def _explain(section: type, problem: Any) -> str:
+    """One sentence for one pydantic problem: the key by its full name, what is wrong, and a near match."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "configuration"
+    if problem["type"] == "unexpected_keyword_argument":
+        parent: Any = section
+        for part in location[:-1]:
+            parent = {f.name: f for f in dataclasses.fields(parent)}[part].default_factory
+        known = [f.name for f in dataclasses.fields(parent)]
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        return f"unknown key {key!r} ({hint})"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" + (f" (got {problem['input']!r})" if problem["type"] != "value_error" else "")

@@ -1,0 +1,120 @@
+"""The whole recogniser: normalised features -> encoder -> CTC head and decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from asr_tutorial.config import Config
+from asr_tutorial.decoder import Decoder, DecoderCache
+from asr_tutorial.encoder import Encoder
+from asr_tutorial.errors import ConfigError
+from asr_tutorial.features import MVN, SpecAugment
+
+
+@dataclass
+class ModelOutput:
+    """What a recogniser computes from one batch."""
+
+    encoder_out: Tensor
+    """(batch, frames, d_model)."""
+    encoder_mask: Tensor
+    """(batch, frames) boolean, True = real."""
+    ctc_log_probs: Tensor
+    """(batch, frames, vocab), fp32."""
+    logits: Tensor | None
+    """(batch, length, vocab): scores of the token after each input token; None without a decoder."""
+    attention_maps: dict[str, Tensor] = field(default_factory=dict)
+    """(batch, heads, queries, keys) by layer, such as ``decoder.0.cross_attention``."""
+
+
+class SpeechTransformer(nn.Module):
+    """Encoder-decoder Transformer with a CTC head on the encoder (Kim et al. 2017; Dong et al. 2018).
+
+    Normalisation and SpecAugment are part of the model, so that a checkpoint takes raw log-mel features.
+
+    Args:
+        config: the whole configuration; ``model``, ``features`` and ``augment`` are used.
+        vocab_size: number of tokens, special ones included.
+    """
+
+    def __init__(self, config: Config, vocab_size: int) -> None:
+        super().__init__()
+        self.subsampling_factor = config.model.subsampling_factor
+        self.normalize = MVN(config.features.normalize, config.features.n_mels)
+        self.spec_augment = SpecAugment(config.augment)
+        self.encoder = Encoder(config.model, config.features.n_mels)
+        self.ctc_head = nn.Linear(config.model.d_model, vocab_size)
+        self.decoder = Decoder(config.model, vocab_size) if config.model.decoder_layers else None
+
+    def front_end(self, features: Tensor, feature_lengths: Tensor) -> Tensor:
+        """Raw log-mel features to what the encoder sees: normalised and, in training, masked by SpecAugment."""
+        return self.spec_augment(self.normalize(features, feature_lengths), feature_lengths)
+
+    def encode(self, features: Tensor, feature_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw log-mel features (batch, time, n_mels) and lengths (batch,) to encoder states.
+
+        Returns:
+            encoder_out (batch, frames, d_model) and encoder_mask (batch, frames), True = real.
+        """
+        encoder_out, encoder_mask, _ = self.encoder(self.front_end(features, feature_lengths), feature_lengths)
+        return encoder_out, encoder_mask
+
+    def ctc_log_probs(self, encoder_out: Tensor) -> Tensor:
+        """(batch, frames, d_model) -> log-probabilities (batch, frames, vocab), fp32 under autocast too."""
+        return self.ctc_head(encoder_out).float().log_softmax(dim=-1)
+
+    def decode(
+        self, tokens: Tensor, encoder_out: Tensor, encoder_mask: Tensor, cache: DecoderCache | None = None
+    ) -> Tensor:
+        """Logits of the next token: (batch, length) ids -> (batch, length, vocab).
+
+        With a cache from :meth:`new_cache`, ``tokens`` are those that the cache has not seen.
+        """
+        return self._decoder()(tokens, encoder_out, encoder_mask, cache=cache)[0]
+
+    def new_cache(self) -> DecoderCache:
+        """An empty cache for a search."""
+        return DecoderCache(len(self._decoder().layers))
+
+    def forward(
+        self, features: Tensor, feature_lengths: Tensor, tokens_in: Tensor, need_weights: bool = False
+    ) -> ModelOutput:
+        """Everything that training needs from one batch.
+
+        Args:
+            features: (batch, time, n_mels) raw log-mel.
+            feature_lengths: (batch,).
+            tokens_in: (batch, length) ids, SOS first.
+            need_weights: return attention maps; takes the explicit attention path.
+        """
+        normalized = self.front_end(features, feature_lengths)
+        encoder_out, encoder_mask, maps = self.encoder(normalized, feature_lengths, need_weights)
+        logits = None
+        if self.decoder is not None:
+            logits, decoder_maps = self.decoder(tokens_in, encoder_out, encoder_mask, need_weights)
+            maps = maps | decoder_maps
+        return ModelOutput(encoder_out, encoder_mask, self.ctc_log_probs(encoder_out), logits, maps)
+
+    def _decoder(self) -> Decoder:
+        if self.decoder is None:
+            raise ConfigError(
+                "this model has no decoder (model.decoder_layers is 0): use the CTC search, --search ctc"
+            )
+        return self.decoder
+
+
+MODELS: dict[str, Callable[[Config, int], SpeechTransformer]] = {"transformer": SpeechTransformer}
+"""The registry: a new architecture is one module, one configuration and one line here."""
+
+
+def build_model(config: Config, vocab_size: int) -> SpeechTransformer:
+    """The model that ``config.model.architecture`` names, freshly initialised."""
+    return MODELS[config.model.architecture](config, vocab_size)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

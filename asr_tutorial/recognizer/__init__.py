@@ -1,0 +1,34 @@
+"""Speech in, text out: transcribe, align and evaluate with a trained model.
+
+::
+
+    import asr_tutorial
+
+    recognizer = asr_tutorial.load("runs/my_run")
+    print(recognizer.transcribe("speech.flac"))
+
+The order in which to read: ``inputs`` (audio of any kind), ``decoding`` (one batch), ``recognizer``, ``results``.
+"""
+
+from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, evaluating
+from asr_tutorial.recognizer.inputs import MAX_SECONDS, MIN_SECONDS
+from asr_tutorial.recognizer.recognizer import Recognizer, load, pick_device
+from asr_tutorial.recognizer.results import AlignedText, Decoded, Evaluation, Search, TimedText, Transcript
+
+__all__ = [
+    "MAX_SECONDS",
+    "MIN_SECONDS",
+    "AlignedText",
+    "Decoded",
+    "Evaluation",
+    "FeatureBatch",
+    "Recognizer",
+    "Search",
+    "TimedText",
+    "Transcript",
+    "check_search",
+    "decode_batch",
+    "evaluating",
+    "load",
+    "pick_device",
+]

@@ -1,0 +1,394 @@
+"""The training loop.
+
+``train(config)`` reads the corpora, builds tokenizer and model, checks what can be checked before the first step, and
+then repeats: a few batches forward and backward, one optimiser step; now and then a validation over the whole dev set.
+A run that was killed goes on with ``train(resume=folder)`` and ends with the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from asr_tutorial import metrics
+from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
+from asr_tutorial.config import Config
+from asr_tutorial.dataset import Batch
+from asr_tutorial.errors import ConfigError, TrainingError
+from asr_tutorial.model import count_parameters
+from asr_tutorial.recognizer import decode_batch, evaluating
+from asr_tutorial.training.loss import Sizes
+from asr_tutorial.training.run import RunFolder
+from asr_tutorial.training.setup import prepare
+from asr_tutorial.training.state import Progress, average_weights, load_state, save_state
+from asr_tutorial.training.step import Stepper, StepResult
+
+logger = logging.getLogger("asr_tutorial")
+
+MAX_BAD_STEPS = 20
+"""Steps in a row without a finite gradient after which a run gives up."""
+SAMPLES = 5
+"""Transcripts of each validation that are written down."""
+
+
+@dataclass
+class TrainingResult:
+    """Where a run left its files, and its figures on the test sets."""
+
+    run_folder: Path
+    checkpoint: Path
+    test: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def train(
+    config: Config | None = None,
+    run_folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a recogniser.
+
+    Args:
+        config: what to train; not needed when resuming.
+        run_folder: where to; ``runs/<timestamp>_<name>`` when not given.
+        resume: the folder of a run to go on with.
+        progress: show a progress bar, where standard error is a terminal or a notebook.
+
+    Raises:
+        UserError: the configuration, a corpus or the training itself does not work; the message says why.
+    """
+    if (config is None) == (resume is None):
+        raise ConfigError("give either a configuration to train, or the folder of a run to resume")
+    run = RunFolder.reopen(resume) if resume is not None else RunFolder.create(config, run_folder)  # type: ignore[arg-type]
+    try:
+        trainer = Trainer(run, progress)
+        if resume is not None:
+            trainer.resume()
+        return trainer.run_to_end()
+    finally:
+        run.close()
+
+
+def overfit(config: Config, steps: int = 200, progress: bool = True) -> list[float]:
+    """Train on one batch alone, without augmentation and dropout: a model that cannot learn it by heart has a defect.
+
+    Returns:
+        The loss of each step, in nats per token.
+    """
+    config = dataclasses.replace(config)
+    config.augment = dataclasses.replace(config.augment, freq_masks=0, time_masks=0, speeds=[1.0])
+    config.model = dataclasses.replace(config.model, dropout=0.0, attention_dropout=0.0)
+    config.training = dataclasses.replace(config.training, label_smoothing=0.0)
+    data, model = prepare(config, progress)
+    stepper = Stepper(config, data.tokenizer, model, total_steps=steps)
+    batch = next(data.train.batches(0))
+    losses = []
+    for step in tqdm(range(steps), desc="overfit", disable=not _show(progress)):
+        losses.append(stepper.step([batch], step).loss)
+    return losses
+
+
+class Trainer:
+    """Runs steps, validations and checkpoints until the last step."""
+
+    def __init__(self, run: RunFolder, progress: bool = True) -> None:
+        self.run = run
+        self.config = run.config
+        self.show = _show(progress)
+        self.data, model = prepare(self.config, progress)
+        self.total_steps = self._total_steps()
+        self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps)
+        self.progress = Progress()
+        self.window = Window()
+        logger.info(
+            "%s: %.2fM parameters, %d tokens, %s on %s, %d steps",
+            self.config.name,
+            count_parameters(model) / 1e6,
+            self.data.tokenizer.vocab_size,
+            self.stepper.precision,
+            self.stepper.device,
+            self.total_steps,
+        )
+
+    def resume(self) -> None:
+        """Take up the state of an earlier process.
+
+        Raises:
+            CheckpointError: there is no state, or it cannot be read.
+        """
+        state = load_state(self.run.state)
+        self.stepper.load_state_dict(state["stepper"])
+        self.progress = Progress(**state["progress"])
+        self.window = Window(**state["window"])
+        self.run.forget_after(self.progress.step)
+        logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
+
+    def run_to_end(self) -> TrainingResult:
+        """Train to the last step, then measure the best checkpoint on the test sets."""
+        config, progress = self.config.training, self.progress
+        bar = tqdm(
+            total=self.total_steps, initial=progress.step, desc=self.config.name, unit="step", disable=not self.show
+        )
+        bad_steps = 0
+        started = time.perf_counter()
+        while progress.step < self.total_steps:
+            for batches in self._steps_of_epoch():
+                result = self.stepper.step(batches, progress.step)
+                elapsed = time.perf_counter() - started  # waiting for data included
+                progress.seconds += elapsed
+                progress.step += 1
+                progress.batch += len(batches)
+                progress.skipped_updates += not result.applied
+                bad_steps = 0 if result.applied else bad_steps + 1
+                if bad_steps >= MAX_BAD_STEPS:
+                    raise TrainingError(
+                        f"no finite gradient in {bad_steps} steps up to step {progress.step}, last utterances: "
+                        f"{', '.join(batches[-1].ids[:5])}. Lower training.optimizer.lr, or set "
+                        "training.precision=fp32 and look at the features of these utterances"
+                    )
+                self.window.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
+                bar.update()
+                bar.set_postfix(loss=f"{result.loss:.2f}", refresh=False)
+                if progress.step % config.log_every == 0:
+                    self._log_window()
+                self._after_step(end_of_epoch=progress.batch >= self.data.train.num_batches(progress.epoch))
+                started = time.perf_counter()
+                if progress.step >= self.total_steps:
+                    break
+            else:
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+        bar.close()
+        return self._finish()
+
+    def _total_steps(self) -> int:
+        config = self.config.training
+        per_epoch = math.ceil(len(self.data.train) / config.accumulate)
+        return config.max_steps or per_epoch * config.max_epochs
+
+    def _steps_of_epoch(self) -> Iterator[list[Batch]]:
+        """The batches of each step that the current epoch still has to make."""
+        held: list[Batch] = []
+        for batch in self.data.train.batches(self.progress.epoch, start=self.progress.batch):
+            held.append(batch)
+            if len(held) == self.config.training.accumulate:
+                yield held
+                held = []
+        if held:
+            yield held
+
+    def _after_step(self, end_of_epoch: bool) -> None:
+        """Validate and save the state where it is time to."""
+        config, step = self.config.training, self.progress.step
+        last = step == self.total_steps
+        due = step % config.validate_every == 0 if config.validate_every else end_of_epoch
+        if due or last:
+            self._validate()
+        if due or last or (config.checkpoint_every and step % config.checkpoint_every == 0):
+            self._save_state()
+
+    def _log_window(self) -> None:
+        means = self.window.means()
+        rate = self.stepper.optimizer.param_groups[0]["lr"]
+        logger.info(
+            "step %d loss %.3f ctc %.3f attention %.3f accuracy %.3f norm %.2f lr %.2e | %.0f s/s, padding %.1f%%",
+            self.progress.step,
+            means["loss"],
+            means["ctc"],
+            means["attention"],
+            means["token_accuracy"],
+            means["grad_norm"],
+            rate,
+            means["audio_seconds_per_second"],
+            100 * means["padding"],
+        )
+        self.run.log_scalars({f"train/{name}": value for name, value in means.items()} | {"lr": rate}, self.progress.step)
+        self.window = Window()
+
+    def _validate(self) -> None:
+        """Measure the dev sets, write the figures down, and keep the best weights."""
+        progress, config = self.progress, self.config.training
+        figures: dict[str, dict[str, float]] = {}
+        with self.stepper.smoothed():
+            for name, loader in self.data.dev.items():
+                figures[name] = self._measure(name, loader)
+            first = next(iter(figures.values()))
+            self.stepper.schedule.after_validation(first["cer"])
+            if first["cer"] < progress.best:
+                progress.best, progress.best_step = first["cer"], progress.step
+                self._save_recognizer("best", first)
+            if config.average:
+                self._keep_candidate(first)
+            self._plot_attention()
+        record: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": progress.epoch + progress.batch / self.data.train.num_batches(progress.epoch),
+            "train_seconds": round(progress.seconds, 1),
+            "lr": self.stepper.optimizer.param_groups[0]["lr"],
+            "train": self.window.means(),
+            "dev": figures,
+        }
+        self.run.add_validation(record)
+        for name, values in figures.items():
+            self.run.log_scalars({f"{name}/{key}": value for key, value in values.items()}, progress.step)
+            logger.info(
+                "step %d %s: WER %.1f%% CER %.1f%% loss %.3f (best CER %.1f%% at step %d)",
+                progress.step,
+                name,
+                100 * values["wer"],
+                100 * values["cer"],
+                values["loss"],
+                100 * progress.best,
+                progress.best_step,
+            )
+
+    def _measure(self, name: str, loader: Any) -> dict[str, float]:
+        """Losses and error rates of a whole corpus."""
+        stepper, search = self.stepper, self.config.training.validation_search
+        sums = [0.0] * 4
+        batches: list[Batch] = []
+        references, hypotheses, samples = [], [], []
+        with evaluating(stepper.model):
+            for batch in tqdm(loader, desc=name, leave=False, disable=not self.show):
+                totals = stepper.totals(batch)
+                for index, value in enumerate(dataclasses.astuple(totals)):
+                    sums[index] += float(value)
+                with stepper.autocast():
+                    decoded = decode_batch(stepper.model, self.data.tokenizer, batch, search)
+                texts = [hypothesis.text for hypothesis in decoded]
+                references += batch.texts
+                hypotheses += texts
+                samples += list(zip(batch.ids, batch.texts, texts, strict=True))
+                batches.append(dataclasses.replace(batch, features=batch.features[:0]))
+        sizes = Sizes.of(batches)
+        samples.sort()
+        stride = max(1, len(samples) // SAMPLES)
+        self.run.log_samples(f"step {self.progress.step}, {name}, {search}", samples[::stride][:SAMPLES])
+        ctc, attention, tokens, sequences = sums
+        weight = self.config.training.ctc_weight
+        ctc, attention = ctc / sizes.ctc_tokens, attention / sizes.attention_tokens
+        return {
+            "wer": metrics.wer(references, hypotheses),
+            "cer": metrics.cer(references, hypotheses),
+            "loss": weight * ctc + (1 - weight) * attention,
+            "ctc": ctc,
+            "attention": attention,
+            "token_accuracy": tokens / sizes.attention_tokens,
+            "sequence_accuracy": sequences / sizes.utterances,
+        }
+
+    def _plot_attention(self) -> None:
+        """A picture of what the decoder looks at, for one utterance of the first dev set."""
+        if self.stepper.model.decoder is None:
+            return
+        from asr_tutorial import plots
+
+        batch = self.data.sample.to(self.stepper.device)
+        with evaluating(self.stepper.model):
+            output = self.stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
+        last = max(name for name in output.attention_maps if name.endswith("cross_attention"))
+        length, frames = int(batch.target_lengths[0]) + 1, int(output.encoder_mask[0].sum())
+        weights = output.attention_maps[last][0, :, :length, :frames].mean(dim=0)  # (length, frames)
+        tokens = [self.data.tokenizer.id_to_token(token) for token in batch.tokens_out[0, :length].tolist()]
+        frame_seconds = self.config.features.frame_shift_ms / 1000 * self.stepper.model.subsampling_factor
+        figure = plots.attention_map(weights.float().cpu(), tokens, frame_seconds, title=f"{last}, mean of the heads")
+        self.run.log_figure("attention", figure, self.progress.step)
+        plots.close(figure)
+
+    def _save_recognizer(self, name: str, figures: dict[str, float]) -> None:
+        facts = {"step": self.progress.step, "dev": figures}
+        save_checkpoint(self.run.checkpoints / name, self.stepper.model, self.data.tokenizer, self.config, extra=facts)
+
+    def _keep_candidate(self, figures: dict[str, float]) -> None:
+        """Keep the weights of the best few validations, for averaging at the end."""
+        folder = self.run.checkpoints / "candidates"
+        save_state(
+            folder / f"{figures['cer']:.6f}_{self.progress.step:07d}.pt",
+            {name: tensor.detach().cpu() for name, tensor in self.stepper.model.state_dict().items()},
+        )
+        for worse in sorted(folder.glob("*.pt"))[self.config.training.average :]:
+            worse.unlink()
+
+    def _save_state(self) -> None:
+        state = {
+            "stepper": self.stepper.state_dict(),
+            "progress": dataclasses.asdict(self.progress),
+            "window": dataclasses.asdict(self.window),
+        }
+        save_state(self.run.state, state)
+
+    def _finish(self) -> TrainingResult:
+        """Average if asked for, then measure the best weights on the test sets."""
+        best = self.run.checkpoints / "best"
+        model = self.stepper.model
+        if self.config.training.average:
+            files = sorted((self.run.checkpoints / "candidates").glob("*.pt"))
+            model.load_state_dict(average_weights([load_state(file) for file in files]))
+            name, loader = next(iter(self.data.dev.items()))
+            figures = self._measure(name, loader)
+            logger.info("average of %d checkpoints, %s: CER %.1f%%", len(files), name, 100 * figures["cer"])
+            if figures["cer"] < self.progress.best:
+                self._save_recognizer("best", figures)
+        if not best.exists():
+            self._save_recognizer("best", {})
+        model.load_state_dict(load_checkpoint(best)[0].state_dict())
+        test = {name: self._measure(name, loader) for name, loader in self.data.test.items()}
+        self.run.metrics["test"] = {
+            "wer": next(iter(test.values()))["wer"],
+            "cer": next(iter(test.values()))["cer"],
+            "corpora": test,
+        } if test else {}
+        self.run.metrics["train_seconds"] = round(self.progress.seconds, 1)
+        self.run.metrics["skipped_updates"] = self.progress.skipped_updates
+        self.run.write_metrics()
+        for name, values in test.items():
+            logger.info("test %s: WER %.1f%% CER %.1f%%", name, 100 * values["wer"], 100 * values["cer"])
+        logger.info("finished: %s", self.run.path)
+        return TrainingResult(self.run.path, best, test)
+
+
+@dataclass
+class Window:
+    """Running sums since the last line of the log."""
+
+    steps: int = 0
+    loss: float = 0.0
+    ctc: float = 0.0
+    attention: float = 0.0
+    token_accuracy: float = 0.0
+    grad_norm: float = 0.0
+    audio_seconds: float = 0.0
+    padded_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, result: StepResult, batches: list[Batch], seconds: float, frame_seconds: float) -> None:
+        self.steps += 1
+        self.loss += result.loss
+        self.ctc += result.ctc
+        self.attention += result.attention
+        self.token_accuracy += result.token_accuracy
+        self.grad_norm += result.grad_norm if result.applied else 0.0
+        self.audio_seconds += frame_seconds * sum(int(batch.feature_lengths.sum()) for batch in batches)
+        self.padded_seconds += frame_seconds * sum(batch.features[..., 0].numel() for batch in batches)
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """Means per step; throughput counts real audio, not padding."""
+        steps = max(self.steps, 1)
+        names = ("loss", "ctc", "attention", "token_accuracy", "grad_norm")
+        values = {name: getattr(self, name) / steps for name in names}
+        values["audio_seconds_per_second"] = self.audio_seconds / max(self.seconds, 1e-9)
+        values["padding"] = 1 - self.audio_seconds / max(self.padded_seconds, 1e-9)
+        return values
+
+
+def _show(progress: bool) -> bool:
+    return progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)

@@ -1,0 +1,128 @@
+"""The training criterion: label-smoothed cross-entropy and CTC, weighted and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr_tutorial.ctc import ctc_loss
+from asr_tutorial.dataset import Batch
+from asr_tutorial.errors import TrainingError
+from asr_tutorial.model import ModelOutput
+
+
+def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, pad: int, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy against a target that keeps ``smoothing`` for all tokens alike (Szegedy et al. 2016, section 7).
+
+    Args:
+        logits: (batch, length, vocab).
+        targets: (batch, length) ids; positions that hold ``pad`` are not trained on.
+        pad: id of PAD.
+        smoothing: share of the target spread evenly over the vocabulary.
+
+    Returns:
+        The sum over all real positions, in nats; a scalar.
+    """
+    log_probs = logits.float().log_softmax(dim=-1)  # (batch, length, vocab)
+    of_target = log_probs.gather(-1, targets[..., None])[..., 0]  # (batch, length)
+    losses = -(1 - smoothing) * of_target - smoothing * log_probs.mean(dim=-1)
+    return losses.masked_fill(targets == pad, 0.0).sum()
+
+
+def accuracy(logits: Tensor, targets: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+    """Count right answers under teacher forcing.
+
+    Args:
+        logits: (batch, length, vocab).
+        targets: (batch, length) ids, PAD-padded.
+        pad: id of PAD.
+
+    Returns:
+        Number of tokens predicted rightly, and number of sequences predicted rightly as a whole; scalars.
+    """
+    real = targets != pad
+    right = (logits.argmax(dim=-1) == targets) & real
+    return right.sum(), (right == real).all(dim=1).sum()
+
+
+@dataclass
+class LossTotals:
+    """Sums over a batch, from which means are made once the size of the whole step is known.
+
+    All are scalars on the device: nothing here makes the host wait.
+    """
+
+    ctc: Tensor
+    attention: Tensor
+    correct_tokens: Tensor
+    correct_sequences: Tensor
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much one optimiser step, or one validation, sums over."""
+
+    utterances: int
+    ctc_tokens: int
+    attention_tokens: int
+
+    @staticmethod
+    def of(batches: Sequence[Batch]) -> Sizes:
+        """Count before anything is computed, so that accumulated batches weigh as one large batch would."""
+        utterances = sum(len(batch.ids) for batch in batches)
+        tokens = sum(int(batch.target_lengths.sum()) for batch in batches)
+        return Sizes(utterances, max(tokens, 1), tokens + utterances)
+
+
+class JointLoss:
+    """``ctc_weight * CTC + (1 - ctc_weight) * cross-entropy``, both in nats per token (Kim et al. 2017).
+
+    Args:
+        ctc_weight: share of CTC; 1 for a model without decoder.
+        label_smoothing: for the cross-entropy.
+        blank: id of the blank.
+        pad: id of PAD.
+    """
+
+    def __init__(self, ctc_weight: float, label_smoothing: float, blank: int, pad: int) -> None:
+        self.ctc_weight = ctc_weight
+        self.label_smoothing = label_smoothing
+        self.blank = blank
+        self.pad = pad
+
+    def totals(self, output: ModelOutput, batch: Batch) -> LossTotals:
+        """Sums of both losses and of right answers over a batch.
+
+        Raises:
+            TrainingError: a transcript needs more encoder frames than its audio has; names the utterances.
+        """
+        zero = output.encoder_out.new_zeros((), dtype=torch.float32)
+        ctc = attention = correct_tokens = correct_sequences = zero
+        if self.ctc_weight > 0:
+            lengths = output.encoder_mask.sum(dim=1)
+            losses = ctc_loss(output.ctc_log_probs, batch.targets, lengths, batch.target_lengths, self.blank)
+            self._check_feasible(losses, batch)
+            ctc = losses.sum()
+        if output.logits is not None:
+            attention = label_smoothed_cross_entropy(output.logits, batch.tokens_out, self.pad, self.label_smoothing)
+            correct_tokens, correct_sequences = accuracy(output.logits.detach(), batch.tokens_out, self.pad)
+        return LossTotals(ctc, attention, correct_tokens, correct_sequences)
+
+    def mean(self, totals: LossTotals, sizes: Sizes) -> Tensor:
+        """The weighted loss in nats per token, where ``sizes`` may span several batches."""
+        ctc = totals.ctc / sizes.ctc_tokens
+        attention = totals.attention / sizes.attention_tokens
+        return self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
+
+    def _check_feasible(self, losses: Tensor, batch: Batch) -> None:
+        # The dataset has left such utterances out; this names those that reach the loss by another way.
+        infinite = torch.isposinf(losses.detach())
+        if losses.device.type == "cpu" and bool(infinite.any()):
+            names = [batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()]
+            raise TrainingError(
+                f"CTC cannot say these transcripts in the frames they have: {', '.join(names)}. Lower "
+                "model.subsampling_factor, use larger tokens, or leave the utterances out"
+            )

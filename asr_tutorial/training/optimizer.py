@@ -1,0 +1,120 @@
+"""Parameter groups and learning-rate schedules. Schedules count optimiser steps, never batches."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+from torch import nn
+
+from asr_tutorial.config import OptimizerConfig, ScheduleConfig
+from asr_tutorial.errors import ConfigError
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
+    """Sort trainable parameters into groups that share a learning rate and a weight decay.
+
+    Matrices decay; biases, normalisations, embeddings and positions do not. ``config.groups`` multiplies the rate of the
+    parameters whose names match, ``config.layer_decay`` that of lower layers.
+
+    Raises:
+        ConfigError: a pattern that is no regular expression, or that matches no parameter.
+    """
+    unused = set(config.groups)
+    depths = {name: match for name, _ in model.named_parameters() if (match := re.match(r"(.*?\blayers)\.(\d+)\.", name))}
+    tops = {stack: max(int(m[2]) for m in depths.values() if m[1] == stack) for stack in {m[1] for m in depths.values()}}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = 1.0
+        for pattern, multiplier in config.groups.items():
+            if _search(pattern, name):
+                factor *= multiplier
+                unused.discard(pattern)
+        if name in depths:
+            factor *= config.layer_decay ** (tops[depths[name][1]] - int(depths[name][2]))
+        decays = parameter.dim() > 1 and not re.search(r"embedding|positional", name)
+        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    if unused:
+        raise ConfigError(f"training.optimizer.groups: no parameter name matches {', '.join(sorted(unused))}")
+    return [
+        {"params": parameters, "lr": config.lr * factor, "peak_lr": config.lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over :func:`parameter_groups`, one fused kernel per step."""
+    return torch.optim.AdamW(parameter_groups(model, config), betas=config.betas, eps=config.eps, fused=True)
+
+
+class Schedule:
+    """The learning rate as a share of its peak.
+
+    After ``warmup_steps`` of linear rise: linear, cosine or exponential fall to ``final`` at ``total_steps``; Noam's
+    ``1 / sqrt(step)`` (Vaswani et al. 2017, section 5.3, scaled to peak at 1); constant; or constant until dev stops
+    improving (plateau). All but plateau are functions of the step alone.
+    """
+
+    def __init__(self, config: ScheduleConfig, total_steps: int) -> None:
+        self.config = config
+        self.total_steps = total_steps
+        self.plateau_factor = 1.0
+        self.best = math.inf
+        self.bad_validations = 0
+
+    def factor(self, step: int) -> float:
+        """Share of the peak rate for optimiser step ``step``, counted from 0."""
+        config = self.config
+        warmup = max(config.warmup_steps, 1)
+        if step < config.warmup_steps:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - config.warmup_steps) / max(1, self.total_steps - config.warmup_steps))
+        match config.kind:
+            case "linear":
+                return 1 - (1 - config.final) * progress
+            case "cosine":
+                return config.final + (1 - config.final) * (1 + math.cos(math.pi * progress)) / 2
+            case "exponential":
+                return max(config.final, 1e-3) ** progress
+            case "noam":
+                return math.sqrt(warmup / (step + 1))
+            case "plateau":
+                return self.plateau_factor
+            case _:
+                return 1.0
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set every group's rate for the step to come."""
+        factor = self.factor(step)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def after_validation(self, metric: float) -> None:
+        """Tell a plateau schedule how dev went (lower is better); the others do not listen."""
+        if self.config.kind != "plateau":
+            return
+        if metric < self.best:
+            self.best, self.bad_validations = metric, 0
+            return
+        self.bad_validations += 1
+        if self.bad_validations >= self.config.patience:
+            self.plateau_factor = max(self.config.final, self.plateau_factor * self.config.factor)
+            self.bad_validations = 0
+
+    def state_dict(self) -> dict[str, float]:
+        """What a resumed run needs to go on as before."""
+        return {"plateau_factor": self.plateau_factor, "best": self.best, "bad_validations": self.bad_validations}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.plateau_factor, self.best = state["plateau_factor"], state["best"]
+        self.bad_validations = int(state["bad_validations"])
+
+
+def _search(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise ConfigError(f"training.optimizer.groups: {pattern!r} is not a regular expression ({error})") from error

@@ -1,0 +1,146 @@
+"""What must be there before the first step: corpora, tokenizer, model, and the checks that save a wasted night."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from asr_tutorial.config import Config
+from asr_tutorial.corpus import Corpus, Skip, join_corpora, read_corpus
+from asr_tutorial.dataset import Batch, FeatureStore, SpeechDataset, SpeechLoader, collate
+from asr_tutorial.errors import TrainingError
+from asr_tutorial.model import SpeechTransformer, build_model
+from asr_tutorial.tokenizer import Tokenizer, train_tokenizer
+
+logger = logging.getLogger("asr_tutorial")
+
+
+@dataclass
+class Data:
+    """Loaders by corpus name, and the tokenizer that they share."""
+
+    tokenizer: Tokenizer
+    train: SpeechLoader
+    dev: dict[str, SpeechLoader]
+    test: dict[str, SpeechLoader]
+    sample: Batch
+    """One dev utterance of middle length, for the pictures of a run."""
+
+
+def prepare(config: Config, progress: bool = True) -> tuple[Data, SpeechTransformer]:
+    """Read the data and build the model that it trains.
+
+    Tokenizer and normalisation are fitted on the training set alone.
+
+    Raises:
+        UserError: a corpus that cannot be read, or a check that failed; the message names it.
+    """
+    torch.manual_seed(config.training.seed)
+    corpora = [
+        read_corpus(path, min_seconds=config.data.min_seconds, max_seconds=config.data.max_seconds, root=config.data.root)
+        for path in config.data.train
+    ]
+    corpus = join_corpora(corpora)
+    tokenizer = train_tokenizer(config.tokenizer, corpus.texts)
+    store = FeatureStore.build(corpus, config.features, config.augment.speeds, config.data.cache, progress)
+    train_set = _dataset(config, corpus, store, tokenizer, training=True)
+    dev = {path: _loader(config, _evaluation_set(config, path, tokenizer, progress)) for path in config.data.dev}
+    test = {path: _loader(config, _evaluation_set(config, path, tokenizer, progress)) for path in config.data.test}
+    if not dev:
+        raise TrainingError("data.dev is empty: name at least one corpus to choose the best checkpoint by")
+
+    model = build_model(config, tokenizer.vocab_size)
+    model.normalize.fit(store)
+    train = _loader(config, train_set, shuffle=True)
+    first = next(iter(dev.values()))
+    data = Data(tokenizer, train, dev, test, _sample(first))
+    _check(config, data)
+    return data, model
+
+
+def _evaluation_set(config: Config, path: str, tokenizer: Tokenizer, progress: bool) -> SpeechDataset:
+    corpus = read_corpus(path, root=config.data.root)
+    store = FeatureStore.build(corpus, config.features, cache=config.data.cache, progress=progress)
+    return _dataset(config, corpus, store, tokenizer, training=False)
+
+
+def _dataset(
+    config: Config, corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, training: bool
+) -> SpeechDataset:
+    dataset = SpeechDataset(
+        corpus, store, tokenizer, training=training, subsampling_factor=config.model.subsampling_factor
+    )
+    logger.info("%s: %d utterances, %.2f h", dataset.name, len(dataset), corpus.seconds / 3600)
+    report_skips(dataset.name, dataset.skipped)
+    if dataset.unknown_characters:
+        named = ", ".join(f"{char!r} ({count})" for char, count in dataset.unknown_characters.most_common(10))
+        logger.warning("%s: characters that the tokenizer does not know: %s", dataset.name, named)
+    return dataset
+
+
+def report_skips(name: str, skipped: Sequence[Skip], named: int = 3) -> None:
+    """Log how many utterances are left out, for which reasons, with the first ids of each."""
+    kinds: dict[str, list[Skip]] = {}
+    for skip in skipped:
+        # Reasons that differ in a figure alone are one kind.
+        kinds.setdefault(re.sub(r"\d+", "#", skip.reason.replace(skip.id, "")), []).append(skip)
+    for same in kinds.values():
+        examples = "; ".join(f"{skip.id}: {skip.reason}" for skip in same[:named])
+        more = "; ..." if len(same) > named else ""
+        logger.warning("%s: %d utterances skipped (%s%s)", name, len(same), examples, more)
+
+
+def _loader(config: Config, dataset: SpeechDataset, shuffle: bool = False) -> SpeechLoader:
+    return SpeechLoader(
+        dataset,
+        shuffle=shuffle,
+        batch_seconds=config.data.batch_seconds,
+        frame_multiple=config.data.frame_multiple,
+        length_multiple=config.data.length_multiple,
+        frame_shift_ms=config.features.frame_shift_ms,
+        seed=config.training.seed,
+        workers=config.data.workers if shuffle else 0,
+    )
+
+
+def _sample(loader: SpeechLoader) -> Batch:
+    """The utterance of middle length, alone."""
+    dataset = loader.dataset
+    order = sorted(range(len(dataset)), key=dataset.lengths().__getitem__)
+    return collate([dataset[order[len(order) // 2]]], dataset.tokenizer)
+
+
+def _check(config: Config, data: Data) -> None:
+    """Look for the mistakes that would only show after hours.
+
+    Raises:
+        TrainingError: special tokens share an id; CTC targets hold special tokens; a target does not end in EOS; an
+            utterance is longer than the model's positions.
+    """
+    tokenizer = data.tokenizer
+    special = [tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.pad_id]
+    if len(set(special)) < len(special) or not all(0 <= token < tokenizer.vocab_size for token in special):
+        raise TrainingError(f"special tokens need an id each, within the vocabulary; blank, sos, eos, unk, pad: {special}")
+
+    batch = next(data.train.batches(0))
+    for row, name in enumerate(batch.ids):
+        length = int(batch.target_lengths[row])
+        targets = batch.targets[row, :length]
+        if set(targets.tolist()) & {tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id, tokenizer.pad_id}:
+            raise TrainingError(f"{name}: CTC targets hold special tokens: {targets.tolist()}")
+        if int(batch.tokens_out[row, length]) != tokenizer.eos_id or int(batch.tokens_in[row, 0]) != tokenizer.sos_id:
+            raise TrainingError(f"{name}: the decoder's input must begin with SOS and its target end in EOS")
+
+    limit = config.model.max_length
+    for loader in (data.train, *data.dev.values(), *data.test.values()):
+        frames = max(loader.dataset.lengths()) / config.model.subsampling_factor / min(loader.dataset.store.speeds)
+        tokens = max(len(tokens) for tokens in loader.dataset.tokens) + 1
+        if max(frames, tokens) > limit:
+            raise TrainingError(
+                f"{loader.dataset.name} needs {max(frames, tokens):.0f} positions, model.max_length is {limit}: raise it, "
+                "or leave long utterances out with data.max_seconds"
+            )

@@ -1,0 +1,121 @@
+"""Training state: everything that a run needs to go on exactly where it stopped.
+
+It is one file, ``state.pt``, written to a temporary name, flushed and renamed, so that whatever kills the run leaves a
+whole file behind. It holds tensors and plain values only and is read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asr_tutorial.errors import CheckpointError
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Randomness needs no state: the order of an epoch depends on (seed, epoch), dropout and SpecAugment on (seed, step).
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: epoch in progress, from 0.
+        batch: batches of that epoch already used.
+        best: lowest error of a validation so far.
+        best_step: step of that validation.
+        skipped_updates: steps whose gradient was not finite and was not applied.
+        seconds: training time so far, validation left out.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+    skipped_updates: int = 0
+    seconds: float = 0.0
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write atomically.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; the former state is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        # torch.save turns a full disk into a RuntimeError of its zip writer.
+        temporary.unlink(missing_ok=True)
+        full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror
+        raise CheckpointError(
+            f"cannot write training state {path}: {reason} ({error}). The former state is untouched; "
+            "free some space and resume with --resume"
+        ) from error
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a state, all tensors on the CPU.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    if not path.exists():
+        raise CheckpointError(f"nothing to resume from: {path} does not exist (the run stopped before its first state)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"training state {path} cannot be read ({error}): start a new run") from error
+
+
+class Ema:
+    """Exponential moving average of the weights: ``average <- decay * average + (1 - decay) * weights``.
+
+    The decay starts small, ``(1 + step) / (10 + step)``, so that the random initial weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the weights after optimiser step ``step``."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        weights = [parameter.detach() for parameter in model.parameters()]
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self, model: nn.Module) -> None:
+        """Exchange the model's weights and the average; a second call undoes it."""
+        for name, parameter in model.named_parameters():
+            held = parameter.detach().clone()
+            parameter.copy_(self.average[name])
+            self.average[name].copy_(held)
+
+
+@torch.no_grad()
+def average_weights(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Mean of the same weights at several points of a run (Vaswani et al. 2017, section 6.1).
+
+    Args:
+        states: state dicts with the same names and shapes; integers are taken from the first.
+    """
+    return {
+        name: torch.stack([state[name].float() for state in states]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in states[0].items()
+    }
