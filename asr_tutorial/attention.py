@@ -171,11 +171,17 @@ class MultiHeadAttention(nn.Module):
             The output, (batch, queries, d_model), and the weights, (batch, heads, queries, keys), or None.
 
         Raises:
-            ValueError: an input is not (batch, length, d_model), or the mask does not fit.
+            ValueError: an input is not (batch, length, d_model), their sizes do not fit together, or the mask is not
+                boolean or does not fit.
         """
         for name, tensor in (("query", query), ("key", key), ("value", value)):
             if tensor.dim() != 3 or tensor.shape[-1] != self.d_model:
                 raise ValueError(f"{name} must be (batch, length, {self.d_model}), got {tuple(tensor.shape)}")
+        if key.shape != value.shape or key.shape[0] != query.shape[0]:
+            raise ValueError(
+                "query, key and value must have the same batch, and key and value the same length, got "
+                f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+            )
         queries = self.split_heads(self.q_proj(query))
         keys, values = self._keys_and_values(key, value, cache)
         mask = self._broadcast_mask(mask, queries, keys)
@@ -208,5 +214,7 @@ class MultiHeadAttention(nn.Module):
         wanted = (queries.shape[0], self.num_heads, queries.shape[2], keys.shape[2])
         for size, allowed in zip(reversed(mask.shape), reversed(wanted), strict=False):
             if size not in (1, allowed):
-                raise ValueError(f"mask of shape {tuple(mask.shape)} does not fit (batch, heads, queries, keys) {wanted}")
+                raise ValueError(
+                    f"mask of shape {tuple(mask.shape)} does not fit (batch, heads, queries, keys) {wanted}"
+                )
         return mask

@@ -63,6 +63,8 @@ class AugmentConfig:
 
     speeds: list[PositiveFloat] = field(default_factory=lambda: [1.0])
     """Speed perturbation: each epoch draws one of these factors per utterance (0.9, 1.0, 1.1 is usual)."""
+    freq_warp: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Vocal tract length perturbation: the mel axis is stretched by a factor within 1 - freq_warp .. 1 + freq_warp."""
     freq_masks: Count = 2
     """SpecAugment: number of masked bands of mel bins."""
     freq_width: Count = 27
@@ -223,6 +225,9 @@ class TrainingConfig:
     ctc_weight: Share = 0.3
     """Weight of the CTC loss; the attention loss gets the rest."""
     label_smoothing: Probability = 0.1
+    token_noise: Probability = 0.0
+    """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
+    mistakes of its own and to trust its ears more than its memory."""
     ema_decay: Probability = 0.0
     """Exponential moving average of the weights, used for validation and checkpoints; 0: none."""
     average: Count = 0

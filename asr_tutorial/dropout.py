@@ -16,7 +16,11 @@ INT64_MIN = -(2**63)
 class Dropout(nn.Module):
     """Set elements to zero with probability ``p`` in training mode and scale the rest by ``1 / (1 - p)``.
 
-    On the CPU ``p`` is rounded to the nearest multiple of 1/256, and the scale with it, so that the mean is kept.
+    On the CPU ``p`` is rounded to the nearest multiple of 1/256 below 1, and the scale with it, so that the mean is
+    kept.
+
+    Raises:
+        ValueError: ``p`` is negative, or not less than 1.
     """
 
     def __init__(self, p: float) -> None:
@@ -30,7 +34,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        threshold = round(self.p * 256)
+        threshold = min(round(self.p * 256), 255)
         # The full range of 64 bits: random_() alone leaves the sign bit, and with it every eighth byte, too small.
         draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(INT64_MIN, None)
         kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold

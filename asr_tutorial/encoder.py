@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -75,7 +74,7 @@ class VGGSubsampling(nn.Module):
             real = padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
             for conv in pair:  # type: ignore[attr-defined]
                 x = F.relu(conv(x)) * real  # (batch, channels, time, mels)
-            # After the ReLU nothing is below the zeros of the padding, so the maximum of a last, half-real pair is right.
+            # After the ReLU nothing is below the zeros of the padding: the maximum of a last, half-real pair is right.
             x = F.max_pool2d(x, kernel_size=2, ceil_mode=True)  # (batch, channels, time / 2, mels / 2)
             lengths = halve(lengths)
         x = x.transpose(1, 2).flatten(2)  # (batch, time / factor, channels * mels / factor)

@@ -11,7 +11,7 @@ from asr_tutorial.config import Config
 from asr_tutorial.decoder import Decoder, DecoderCache
 from asr_tutorial.encoder import Encoder
 from asr_tutorial.errors import ConfigError
-from asr_tutorial.features import MVN, SpecAugment
+from asr_tutorial.features import MVN, FrequencyWarp, SpecAugment
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ModelOutput:
 class SpeechTransformer(nn.Module):
     """Encoder-decoder Transformer with a CTC head on the encoder (Kim et al. 2017; Dong et al. 2018).
 
-    Normalisation and SpecAugment are part of the model, so that a checkpoint takes raw log-mel features.
+    Normalisation and augmentation are part of the model, so that a checkpoint takes raw log-mel features.
 
     Args:
         config: the whole configuration; ``model``, ``features`` and ``augment`` are used.
@@ -44,14 +44,16 @@ class SpeechTransformer(nn.Module):
         super().__init__()
         self.subsampling_factor = config.model.subsampling_factor
         self.normalize = MVN(config.features.normalize, config.features.n_mels)
+        self.freq_warp = FrequencyWarp(config.augment.freq_warp)
         self.spec_augment = SpecAugment(config.augment)
         self.encoder = Encoder(config.model, config.features.n_mels)
         self.ctc_head = nn.Linear(config.model.d_model, vocab_size)
         self.decoder = Decoder(config.model, vocab_size) if config.model.decoder_layers else None
 
     def front_end(self, features: Tensor, feature_lengths: Tensor) -> Tensor:
-        """Raw log-mel features to what the encoder sees: normalised and, in training, masked by SpecAugment."""
-        return self.spec_augment(self.normalize(features, feature_lengths), feature_lengths)
+        """Raw log-mel features to what the encoder sees: normalised and, in training, warped and masked."""
+        normalized = self.freq_warp(self.normalize(features, feature_lengths))
+        return self.spec_augment(normalized, feature_lengths)
 
     def encode(self, features: Tensor, feature_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Raw log-mel features (batch, time, n_mels) and lengths (batch,) to encoder states.
@@ -100,9 +102,7 @@ class SpeechTransformer(nn.Module):
 
     def _decoder(self) -> Decoder:
         if self.decoder is None:
-            raise ConfigError(
-                "this model has no decoder (model.decoder_layers is 0): use the CTC search, --search ctc"
-            )
+            raise ConfigError("this model has no decoder (model.decoder_layers is 0): use the CTC search, --search ctc")
         return self.decoder
 
 

@@ -189,10 +189,11 @@ def learning_curves(metrics: Mapping[str, Any] | str | Path) -> Figure:
         for place, name in enumerate(validations[-1]["dev"], start=1):
             dev = [validation["dev"][name] for validation in validations]
             _curve(left, steps, [figures["loss"] for figures in dev], place, name)
-            _curve(right, steps, [100 * figures["wer"] for figures in dev], 2 * place - 2, f"{name}: words")
-            _curve(right, steps, [100 * figures["cer"] for figures in dev], 2 * place - 1, f"{name}: characters")
+            _curve(right, steps, [_percent(figures["wer"]) for figures in dev], 2 * place - 2, f"{name}: words")
+            _curve(right, steps, [_percent(figures["cer"]) for figures in dev], 2 * place - 1, f"{name}: characters")
         left.set(title="Loss: falls as the model learns", xlabel="optimiser step", ylabel="loss (nats per token)")
-        right.set(title="Error rate on speech held out", xlabel="optimiser step", ylabel="errors (%)", ylim=(0, 105))
+        right.set(title="Error rate on speech held out", xlabel="optimiser step", ylabel="errors (%), cut off at 100")
+        right.set_ylim(0, 105)
         for axes in (left, right):
             axes.grid(axis="y")
             axes.set_xlim(left=0)
@@ -257,6 +258,11 @@ def _mel_image(axes: Axes, features: ArrayLike, frame_seconds: float) -> Any:
         vmin=float(low),
         vmax=float(high),
     )
+
+
+def _percent(rate: float) -> float:
+    """An untrained model may make two errors a word; what happens below 100 % is worth the space."""
+    return min(100 * rate, 100.0)
 
 
 def _label(axis: Any, along: AxisOf, frames_label: str, tokens_label: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr_tutorial.ctc import PrefixScorer
 from asr_tutorial.model import SpeechTransformer
 
 
@@ -38,8 +39,8 @@ def greedy_search(
 ) -> list[Hypothesis]:
     """Take the most probable token at each step, for a whole batch at once.
 
-    An utterance that has said EOS is closed: nothing is added to it or to its score. The limit is per utterance, so that
-    a hypothesis is the same alone and in any batch.
+    An utterance that has said EOS is closed: nothing is added to it or to its score. The limit is per utterance, so
+    that a hypothesis is the same alone and in any batch.
 
     Args:
         model: a recogniser with a decoder.
@@ -80,3 +81,72 @@ def greedy_search(
         Hypothesis(row[:length].tolist(), float(score), bool(end))
         for row, length, score, end in zip(sequences, lengths.tolist(), scores, ended, strict=True)
     ]
+
+
+@torch.inference_mode()
+def joint_search(
+    model: SpeechTransformer,
+    encoder_out: Tensor,
+    encoder_mask: Tensor,
+    sos: int,
+    eos: int,
+    blank: int,
+    forbidden: Sequence[int] = (),
+    beam_size: int = 4,
+    ctc_weight: float = 0.4,
+) -> list[Hypothesis]:
+    """Beam search on ``ctc_weight * CTC + (1 - ctc_weight) * attention`` (Hori et al. 2017; Watanabe et al. 2017).
+
+    The two heads make different mistakes. The decoder knows words but may say one twice or stop too early; CTC has to
+    account for every frame, once and in order, but spells by ear. A hypothesis must please both.
+
+    Args:
+        model: a recogniser with a decoder.
+        encoder_out: (batch, frames, d_model).
+        encoder_mask: (batch, frames), True = real.
+        sos: id that every hypothesis starts from.
+        eos: id that ends one.
+        blank: id of CTC's blank.
+        forbidden: ids that are never chosen: blank, PAD, SOS.
+        beam_size: hypotheses kept for each utterance.
+        ctc_weight: share of the CTC score.
+
+    Returns:
+        The best hypothesis of each utterance; ``score`` is the weighted sum.
+    """
+    batch, device = encoder_out.shape[0], encoder_out.device
+    frames = encoder_mask.sum(dim=1)  # (batch,), also the most tokens that CTC could say
+    scorer = PrefixScorer(model.ctc_log_probs(encoder_out), frames, blank, eos)
+    rows = torch.arange(batch, device=device)  # the utterance of each hypothesis; `live` hypotheses of each stand together
+    tokens = torch.full((batch, 1), sos, dtype=torch.long, device=device)
+    attention = torch.zeros(batch, device=device)
+    state, last = scorer.initial_state(), None
+    cache = model.new_cache()
+    best: list[Hypothesis] = [Hypothesis([], float("-inf"), False) for _ in range(batch)]
+    while len(rows):
+        logits = model.decode(tokens[:, -1:], encoder_out[rows], encoder_mask[rows], cache)[:, -1]
+        total = attention[:, None] + logits.float().log_softmax(dim=-1)  # (hypotheses, vocab)
+        prefix, states = scorer.extend(state, last, rows)
+        joint = (1 - ctc_weight) * total + ctc_weight * prefix
+        joint[:, list(forbidden)] = float("-inf")
+
+        ends = joint[:, eos].clone()
+        joint[:, eos] = float("-inf")
+        keep, chosen = [], []
+        for utterance in rows.unique().tolist():
+            own = (rows == utterance).nonzero()[:, 0]
+            ending = own[ends[own].argmax()]
+            if float(ends[ending]) > best[utterance].score:
+                best[utterance] = Hypothesis(tokens[ending, 1:].tolist(), float(ends[ending]), True)
+            values, index = joint[own].flatten().topk(min(beam_size, joint[own].numel()))
+            # A score only falls as a hypothesis grows: what is already below a finished one cannot win.
+            alive = (values > best[utterance].score) & values.isfinite()
+            if tokens.shape[1] <= int(frames[utterance]):
+                keep.append(own[index[alive] // joint.shape[1]])
+                chosen.append(index[alive] % joint.shape[1])
+        parents = torch.cat(keep) if keep else rows[:0]
+        last = torch.cat(chosen) if chosen else rows[:0]
+        tokens = torch.cat([tokens[parents], last[:, None]], dim=1)
+        attention, state, rows = total[parents, last], states[parents, :, :, last], rows[parents]
+        cache.select(parents)
+    return best

@@ -177,7 +177,7 @@ def test_three_columns_are_enough(tmp_path, write_tone):
     write_tone(tmp_path / "sounds" / "hello.wav")
     write_tone(tmp_path / "bye.flac", 2.0)
     (tmp_path / "mine.tsv").write_text(
-        f"id\taudio\ttext\nb\tsounds/hello.wav\thello there\na\t{tmp_path}/bye.flac\t\"bye\"\n"
+        f'id\taudio\ttext\nb\tsounds/hello.wav\thello there\na\t{tmp_path}/bye.flac\t"bye"\n'
     )
     corpus = read_corpus(tmp_path / "mine.tsv")
     assert [(u.id, u.text, u.speaker) for u in corpus] == [("b", "hello there", None), ("a", '"bye"', None)]

@@ -1,9 +1,8 @@
-"""Log-mel features, their normalisation and augmentation."""
+"""Log-mel features and their normalisation."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_tutorial.config import AugmentConfig, FeaturesConfig
+from asr_tutorial.config import FeaturesConfig
 from asr_tutorial.errors import AudioError, ConfigError, CorpusError
 from asr_tutorial.features import (
     MVN,
     FeatureExtractor,
-    SpecAugment,
     frame,
     log_mel,
     mel_filterbank,
     num_frames,
     power_spectrum,
-    speed_perturb,
     window_function,
 )
 
@@ -454,170 +451,3 @@ def test_mvn_on_bf16(kind: Any) -> None:
     assert half.dtype == torch.bfloat16
     # bf16 keeps 8 bits: the input's own rounding, seen through the normalisation.
     torch.testing.assert_close(half.float(), mvn(features, lengths), atol=0.1, rtol=0.01)
-
-
-# SpecAugment
-
-
-def augmenter(**options: Any) -> SpecAugment:
-    return SpecAugment(AugmentConfig(**options)).train()
-
-
-def test_spec_augment_rests_in_evaluation() -> None:
-    features, lengths = torch.ones(4, 200, 80), torch.full((4,), 200)
-    module = augmenter().eval()
-    assert module(features, lengths) is features
-
-
-def test_strength_zero_is_the_identity() -> None:
-    features, lengths = torch.ones(8, 300, 80), torch.full((8,), 300)
-    module = augmenter()
-    assert module.strength == 1
-    module.strength = 0.0
-    assert torch.equal(module(features, lengths), features)
-    module.strength = 1.0
-    assert not torch.equal(module(features, lengths), features)
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-def test_strength_outside_the_unit_interval(strength: float) -> None:
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        augmenter().strength = strength
-
-
-def test_masks_are_zero_and_the_rest_untouched() -> None:
-    torch.manual_seed(0)
-    features, lengths = torch.rand(16, 300, 80) + 1, torch.full((16,), 300)
-    before = features.clone()
-    output = augmenter()(features, lengths)
-    assert torch.equal(features, before), "the input must not be written to"
-    assert ((output == 0) | (output == features)).all()
-    assert 0.1 < float((output == 0).float().mean()) < 0.6
-
-
-def test_frequency_bands_cover_all_time_and_time_stretches_all_bins() -> None:
-    torch.manual_seed(0)
-    features, lengths = torch.ones(200, 100, 80), torch.full((200,), 100)
-    bands = augmenter(time_masks=0, freq_masks=1)(features, lengths) == 0
-    assert (bands == bands[:, :1]).all()
-    stretches = augmenter(time_masks=1, freq_masks=0, time_width=0.2)(features, lengths) == 0
-    assert (stretches == stretches[:, :, :1]).all()
-    # One mask is one connected piece: at most one rise and one fall.
-    for hidden in (bands[:, 0].int(), stretches[:, :, 0].int()):
-        assert (hidden.diff(prepend=torch.zeros(200, 1, dtype=torch.int)) == 1).sum(1).max() <= 1
-    assert len({tuple(row.tolist()) for row in bands[:, 0]}) > 100, "each utterance has masks of its own"
-
-
-@pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_widths_and_places_are_uniform(strength: float) -> None:
-    torch.manual_seed(0)
-    batch, n_mels, frames = 20_000, 80, 100
-    features, lengths = torch.ones(batch, 1, n_mels), torch.ones(batch, dtype=torch.long)
-    module = augmenter(time_masks=0, freq_masks=1, freq_width=26)
-    module.strength = strength
-    hidden = module(features, lengths)[:, 0] == 0
-    counts = torch.bincount(hidden.sum(1), minlength=n_mels + 1)
-    largest = int(26 * strength)
-    assert counts[largest + 1 :].sum() == 0
-    expected = batch / (largest + 1)
-    assert (counts[: largest + 1] - expected).abs().max() < 6 * expected**0.5
-    share = hidden.float().mean(0)
-    torch.testing.assert_close(share, share.flip(0), atol=0.02, rtol=0)  # as often on the left as on the right
-
-    features, lengths = torch.ones(batch, frames, 1), torch.full((batch,), frames)
-    module = augmenter(time_masks=1, freq_masks=0, time_width=0.2)
-    module.strength = strength
-    counts = torch.bincount((module(features, lengths)[:, :, 0] == 0).sum(1), minlength=frames + 1)
-    largest = int(20 * strength)
-    assert counts[largest + 1 :].sum() == 0
-    assert counts[largest] > 0
-
-
-def test_time_masks_are_shares_of_each_utterance_and_spare_padding() -> None:
-    torch.manual_seed(0)
-    lengths = torch.tensor([400, 100, 20, 1, 0]).repeat(200)
-    features = torch.full((1000, 400, 10), 5.0)
-    output = augmenter(freq_masks=2, freq_width=10, time_masks=1, time_width=0.1)(features, lengths)
-    for index, length in enumerate(lengths.tolist()):
-        assert (output[index, length:] == 5).all()
-    stretches = augmenter(freq_masks=0, time_masks=1, time_width=0.1)(features, lengths)[:, :, 0] == 0
-    for length, largest in ((400, 40), (100, 10), (20, 2), (1, 0), (0, 0)):
-        assert int(stretches[lengths == length].sum(1).max()) == largest
-        # The last real frame is reached, too.
-        assert largest == 0 or stretches[lengths == length][:, length - 1].any()
-
-
-def test_masks_repeat_under_a_seed() -> None:
-    features, lengths = torch.ones(4, 200, 80), torch.full((4,), 200)
-    module = augmenter()
-    torch.manual_seed(7)
-    first, second = module(features, lengths), module(features, lengths)
-    torch.manual_seed(7)
-    assert torch.equal(module(features, lengths), first)
-    assert not torch.equal(first, second)
-
-
-def test_no_masks_and_masks_wider_than_the_spectrum() -> None:
-    features, lengths = torch.ones(50, 30, 8), torch.full((50,), 30)
-    assert torch.equal(augmenter(freq_masks=0, time_masks=0)(features, lengths), features)
-    torch.manual_seed(0)
-    hidden = augmenter(freq_masks=1, freq_width=100, time_masks=0)(features, lengths)[:, 0] == 0
-    assert int(hidden.sum(1).max()) == 8
-
-
-def test_spec_augment_keeps_type_and_passes_gradients() -> None:
-    features = torch.ones(4, 200, 80, dtype=torch.bfloat16, requires_grad=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = augmenter()(features, torch.full((4,), 200))
-    assert output.dtype == torch.bfloat16
-    output.sum().backward()
-    assert features.grad is not None
-    assert torch.equal(features.grad != 0, output != 0)
-
-
-def test_strength_is_not_part_of_the_weights() -> None:
-    assert augmenter().state_dict() == {}
-
-
-def test_compiled_modules_agree_and_do_not_compile_again() -> None:
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(graph)
-        return graph.forward
-
-    features, lengths = torch.ones(4, 200, 80), torch.full((4,), 200)
-    module = augmenter()
-    compiled = torch.compile(module, backend=backend, fullgraph=True)
-    for strength in (1.0, 0.7, 0.3):
-        module.strength = strength
-        torch.manual_seed(0)
-        expected = module(features, lengths)
-        torch.manual_seed(0)
-        assert torch.equal(compiled(features, lengths), expected)
-    assert len(graphs) == 1
-
-
-# Speed perturbation
-
-
-@pytest.mark.parametrize("speed", [0.9, 1.1, 0.5, 2.0])
-def test_speed_changes_length_and_pitch(speed: float) -> None:
-    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_001) / RATE)).astype(np.float32)
-    perturbed = speed_perturb(tone, speed, RATE)
-    assert perturbed.dtype == np.float32
-    assert len(perturbed) == round(16_001 / speed)
-    peak = np.abs(np.fft.rfft(perturbed)).argmax() * RATE / len(perturbed)
-    assert peak == pytest.approx(440 * speed, abs=2)
-    assert np.abs(perturbed[500:-500]).max() == pytest.approx(0.5, abs=0.01)
-
-
-def test_speed_one_changes_nothing() -> None:
-    samples = sound().numpy()
-    assert np.array_equal(speed_perturb(samples, 1.0, RATE), samples)
-
-
-@pytest.mark.parametrize("speed", [0.0, -1.0, float("nan")])
-def test_impossible_speed(speed: float) -> None:
-    with pytest.raises(ValueError, match="speed must be positive"):
-        speed_perturb(sound().numpy(), speed, RATE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import sound, tiny_corpus, tiny_recognizer
+from tiny import sound, sound_corpus, tiny_recognizer
 
 import asr_tutorial
 from asr_tutorial.audio import resample
@@ -23,7 +23,7 @@ def recognizer():
 
 @pytest.fixture
 def corpus(tmp_path):
-    return tiny_corpus(tmp_path / "corpus", TEXTS)
+    return sound_corpus(tmp_path / "corpus", TEXTS)
 
 
 def one_hot_ctc(recognizer, ids_by_frame):
@@ -201,7 +201,7 @@ def test_references_are_compared_in_the_alphabet_of_the_model(tmp_path):
     recognizer = tiny_recognizer()
     h, i = recognizer.tokenizer.encode("HI")
     one_hot_ctc(recognizer, [h, i, *[recognizer.tokenizer.blank_id] * 40])
-    evaluation = recognizer.evaluate(tiny_corpus(tmp_path / "c", ["hi", "  Hi "]), search="ctc")
+    evaluation = recognizer.evaluate(sound_corpus(tmp_path / "c", ["hi", "  Hi "]), search="ctc")
     assert evaluation.wer == 0
     assert evaluation.cer == 0
 

@@ -39,7 +39,7 @@ def sound(seconds: float, seed: int = 0, sample_rate: int = 16_000) -> np.ndarra
     return wave.astype(np.float32)
 
 
-def tiny_corpus(folder: Path, texts: list[str], seconds: float = 1.0) -> Path:
+def sound_corpus(folder: Path, texts: list[str], seconds: float = 1.0) -> Path:
     """Sounds and transcripts in LibriSpeech's layout."""
     chapter = folder / "1" / "2"
     chapter.mkdir(parents=True)

@@ -72,7 +72,7 @@ def train(
     from asr_tutorial.errors import ConfigError
     from asr_tutorial.training import train as run_training
 
-    overrides = overrides_of(context)
+    overrides = overrides_of(context.args)
     console_log()
     if resume is not None:
         if overrides or run_dir is not None:
@@ -105,7 +105,7 @@ def overfit(
     from asr_tutorial.training import overfit as run_overfit
 
     console_log()
-    losses = run_overfit(load_config(config, overrides_of(context)), steps)
+    losses = run_overfit(load_config(config, overrides_of(context.args)), steps)
     for step in sorted({*range(0, len(losses), max(1, len(losses) // 10)), len(losses) - 1}):
         typer.echo(f"step {step + 1:5d}  loss {losses[step]:.4f}")
     if losses[-1] < 0.1 * losses[0]:
@@ -210,24 +210,14 @@ def align(
 
       asr-tutorial align -m runs/MY_RUN speech.flac --text "GOOD DAY"
     """
-    from asr_tutorial import plots
-
     recognizer = _load(checkpoint, device)
     aligned = recognizer.align(str(file), text, search=search.value)
     for word in aligned.words:
         typer.echo(f"{word.start:8.2f} {word.end:8.2f}  {word.text}  ({word.score:.2f})")
     if plot is not None:
-        features, posteriors, blank = recognizer.token_posteriors(str(file), aligned)
-        figure = plots.alignment(
-            features,
-            [(word.text, word.start, word.end) for word in aligned.words],
-            [(token.text, token.start, token.end) for token in aligned.tokens],
-            posteriors,
-            blank,
-            recognizer.frame_seconds,
-            recognizer.encoder_frame_seconds,
-        )
-        save_figure(figure, plot)
+        from asr_tutorial.demo.page import alignment_figure
+
+        save_figure(alignment_figure(recognizer, str(file), aligned), plot)
 
 
 @app.command(context_settings=passes_overrides)
@@ -253,7 +243,7 @@ def demo(
     from asr_tutorial.demo import run_demo
 
     console_log()
-    run_demo(load_config(config, overrides_of(context)), run_dir)
+    run_demo(load_config(config, overrides_of(context.args)), run_dir)
 
 
 @app.command(context_settings=passes_overrides)
@@ -273,7 +263,10 @@ def config(
     """
     from asr_tutorial.config import load_config, to_yaml
 
-    typer.echo(to_yaml(load_config(name, overrides_of(context))), nl=False)
+    arguments = context.args
+    if name.startswith("--"):  # a setting where the name may stand
+        name, arguments = "tinyspeech", [name, *arguments]
+    typer.echo(to_yaml(load_config(name, overrides_of(arguments))), nl=False)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import enum
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class Commands(TyperGroup):
             raise typer.Exit(130) from error
 
 
-def overrides_of(context: typer.Context) -> list[str]:
+def overrides_of(arguments: Sequence[str]) -> list[str]:
     """The settings among the arguments, as ``key=value``; both ``--key=value`` and ``--key value`` are understood.
 
     Raises:
@@ -52,7 +53,7 @@ def overrides_of(context: typer.Context) -> list[str]:
     """
     overrides: list[str] = []
     waiting = ""
-    for argument in context.args:
+    for argument in arguments:
         if waiting:
             overrides.append(f"{waiting}={argument}")
             waiting = ""

@@ -8,7 +8,7 @@ for an epoch. :class:`TextDataset` is the same for text alone, for language mode
 
 from asr_tutorial.dataset.batch import Batch, Example, collate
 from asr_tutorial.dataset.sampler import BucketBatchSampler, sequential_batches
-from asr_tutorial.dataset.speech import SpeechDataset, SpeechLoader, ctc_feasible
+from asr_tutorial.dataset.speech import SpeechDataset, SpeechLoader, frames_needed
 from asr_tutorial.dataset.store import FeatureStore
 from asr_tutorial.dataset.text import TextBatch, TextDataset, read_lines
 
@@ -22,7 +22,7 @@ __all__ = [
     "TextBatch",
     "TextDataset",
     "collate",
-    "ctc_feasible",
+    "frames_needed",
     "read_lines",
     "sequential_batches",
 ]

@@ -17,18 +17,12 @@ from asr_tutorial.errors import CorpusError
 from asr_tutorial.tokenizer import Tokenizer
 
 
-def ctc_feasible(tokens: Sequence[int], frames: int, subsampling_factor: int = 1) -> bool:
-    """Whether CTC can align tokens to frames: it needs a frame per token, and a blank between equal neighbours.
+def frames_needed(tokens: Sequence[int]) -> int:
+    """Fewest frames on which CTC can say ``tokens``: one for each, and a blank between equal neighbours.
 
     Graves et al., "Connectionist temporal classification", ICML 2006, section 3.1.
-
-    Args:
-        tokens: ids of the transcript.
-        frames: input frames.
-        subsampling_factor: input frames per encoder frame.
     """
-    repeats = sum(left == right for left, right in pairwise(tokens))
-    return len(tokens) + repeats <= frames // subsampling_factor
+    return len(tokens) + sum(left == right for left, right in pairwise(tokens))
 
 
 class SpeechDataset(Dataset[Example]):
@@ -93,8 +87,14 @@ class SpeechDataset(Dataset[Example]):
         if not tokens:
             return "empty transcript"
         frames = min(self.store.frames(utterance.id, speed) for speed in self.store.speeds)
-        if not ctc_feasible(tokens, frames, subsampling_factor):
-            return f"{len(tokens)} tokens do not fit in {frames} frames after subsampling by {subsampling_factor}"
+        encoder_frames = -(-frames // subsampling_factor)  # a last, incomplete group of frames counts
+        needed = frames_needed(tokens)
+        if needed > encoder_frames:
+            at_speed = f" at speed {max(self.store.speeds):g}" if max(self.store.speeds) != 1 else ""
+            return (
+                f"the transcript is too long for CTC: {len(tokens)} tokens need {needed} frames, "
+                f"but {frames}{at_speed} make {encoder_frames} after subsampling"
+            )
         return ""
 
     def __len__(self) -> int:
@@ -169,8 +169,11 @@ class SpeechLoader:
         if self.workers == 0:
             yield from (reader[plan] for plan in plans[start:])
         else:
-            # Each item is a whole batch already, hence no batching by the DataLoader.
-            yield from DataLoader(reader, sampler=plans[start:], batch_size=None, num_workers=self.workers)
+            # Each item is a whole batch already, hence no batching by the DataLoader. A generator of its own keeps it
+            # from drawing on the global one, whose state a resumed training must find unchanged.
+            yield from DataLoader(
+                reader, sampler=plans[start:], batch_size=None, num_workers=self.workers, generator=torch.Generator()
+            )
 
     def num_batches(self, epoch: int = 0) -> int:
         """Batches in an epoch; the number varies a little where speeds are drawn."""

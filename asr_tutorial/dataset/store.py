@@ -21,19 +21,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from asr_tutorial import audio, features
+from asr_tutorial import audio
 from asr_tutorial.audio import read_audio
 from asr_tutorial.config import FeaturesConfig
 from asr_tutorial.corpus import Corpus, Skip, Utterance
 from asr_tutorial.errors import AudioError, ConfigError, CorpusError, UserError
-from asr_tutorial.features import FeatureExtractor, speed_perturb
+from asr_tutorial.features import FeatureExtractor, fbank, speed_perturb
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -172,8 +171,8 @@ def _key(corpus: Corpus, config: FeaturesConfig, speed: float) -> str:
     """Name of the cache entry: a hash of all that the features depend on."""
     settings = asdict(config)
     del settings["normalize"]  # applied later, inside the model
-    # A learner's own features.py must not be given features that ours computed, nor the reverse.
-    parts: list[Any] = [settings, speed, _source(features), _source(audio)]
+    # A learner's own feature code must not be given features that ours computed, nor the reverse.
+    parts: list[Any] = [settings, speed, *(inspect.getsource(code) for code in (fbank, speed_perturb, audio))]
     for utterance in corpus:
         try:
             status = utterance.audio.stat()
@@ -181,12 +180,6 @@ def _key(corpus: Corpus, config: FeaturesConfig, speed: float) -> str:
             raise CorpusError(f"utterance {utterance.id}: {utterance.audio}: {error.strerror}") from error
         parts.append([utterance.id, str(utterance.audio), status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
-def _source(module: ModuleType) -> list[str]:
-    """The code of a module or, where it is a folder, of all modules in it that are in use."""
-    names = sorted(name for name in sys.modules if f"{name}.".startswith(f"{module.__name__}."))
-    return [inspect.getsource(sys.modules[name]) for name in names]
 
 
 def _expected_bytes(corpus: Corpus, config: FeaturesConfig, speeds: Sequence[float]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr_tutorial.config import Config
 from asr_tutorial.corpus import Corpus, read_corpus
-from asr_tutorial.demo.page import SEARCHES, pick_examples, write_page
+from asr_tutorial.demo.page import SEARCHES, corpus_label, pick_examples, write_page
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.recognizer import Evaluation, Recognizer, Search, load
 from asr_tutorial.training import train
@@ -60,7 +60,7 @@ def report(recognizer: Recognizer, corpus: Corpus, run_folder: Path) -> Path:
 def _table(corpus: Corpus, evaluations: Sequence[Evaluation]) -> str:
     first = evaluations[0]
     lines = [
-        f"\n{corpus.name}: {first.utterances} utterances, {first.audio_seconds / 60:.1f} minutes of speech\n",
+        f"\n{corpus_label(corpus)}: {first.utterances} utterances, {first.audio_seconds / 60:.1f} minutes of speech\n",
         f"  {'search':28}{'WER':>8}{'CER':>8}",
     ]
     lines += [f"  {SEARCHES[e.search]:28}{100 * e.wer:6.1f} %{100 * e.cer:6.1f} %" for e in evaluations]

@@ -74,6 +74,11 @@ def pick_examples(results: Sequence[UtteranceResult], count: int) -> list[Uttera
     return list(results[stride // 2 :: stride][:count])
 
 
+def corpus_label(corpus: Corpus) -> str:
+    """The last two parts of the path: a split alone is often called "test"."""
+    return "/".join(corpus.path.parts[-2:])
+
+
 def _summary(recognizer: Recognizer, corpus: Corpus, main: Evaluation, metrics: Mapping[str, Any]) -> str:
     speakers = len({utterance.speaker for utterance in corpus.utterances if utterance.speaker is not None})
     voices = f" by {speakers} voices" if speakers else ""
@@ -82,8 +87,8 @@ def _summary(recognizer: Recognizer, corpus: Corpus, main: Evaluation, metrics: 
     return (
         f"A Transformer with {parameters:.1f} million parameters, trained from nothing in {minutes}, was given "
         f"{main.utterances} sentences ({main.audio_seconds / 60:.1f} minutes of speech{voices}) of "
-        f"<code>{escape(corpus.name)}</code> that it had never heard. It took {main.processing_seconds:.1f} s to write "
-        "them down."
+        f"<code>{escape(corpus_label(corpus))}</code> that it had never heard. It took {main.processing_seconds:.1f} s "
+        "to write them down."
     )
 
 
@@ -105,7 +110,7 @@ def _example(result: UtteranceResult, utterance: Utterance) -> str:
             said.append(f"<del>{escape(part.reference)}</del>")
         heard.append(f"<ins>{escape(part.hypothesis)}</ins>" if part.hypothesis else '<ins class="gap">&nbsp;</ins>')
     errors = result.words.errors
-    verdict = "all right" if not errors else "1 mistake" if errors == 1 else f"{errors} mistakes"
+    verdict = "no mistake" if not errors else "1 mistake" if errors == 1 else f"{errors} mistakes"
     speaker = f"voice {escape(utterance.speaker)}, " if utterance.speaker else ""
     return f"""
 <article class="{"wrong" if errors else "right"}">
@@ -126,7 +131,8 @@ def _close_up(recognizer: Recognizer, result: UtteranceResult, sounds: Mapping[s
     audio = str(utterance.audio)
     try:
         aligned = recognizer.align(audio, result.hypothesis)
-        alignment = _alignment_picture(recognizer, audio, aligned)
+        title = "Mel picture with word boundaries, and CTC posteriors below"
+        alignment = _picture(alignment_figure(recognizer, audio, aligned), title)
     except UserError as error:
         # A model that has learnt nothing may write more than the sound has room for.
         return f"<p>The transcript cannot be laid on the sound: {escape(str(error))}</p>"
@@ -140,7 +146,7 @@ def _close_up(recognizer: Recognizer, result: UtteranceResult, sounds: Mapping[s
         tokens, maps = recognizer.attention_maps(audio, result.hypothesis)
         cross = {name: weights for name, weights in maps.items() if name.endswith("cross_attention")}
         name, head, weights = _steadiest(cross)
-        title = f"Cross-attention of {name.removesuffix('.cross_attention')}, head {head}: what each letter listens to"
+        title = f"Cross-attention of {name.removesuffix('.cross_attention')}, head {head}: what each token listens to"
         figure = plots.attention_map(weights, tokens, recognizer.encoder_frame_seconds, title=title)
         attention = f"""
 <h3>What the decoder attends to</h3>
@@ -157,9 +163,10 @@ layers with {next(iter(cross.values())).shape[0]} heads each, this is the head t
 {alignment}{attention}"""
 
 
-def _alignment_picture(recognizer: Recognizer, audio: str, aligned: AlignedText) -> str:
+def alignment_figure(recognizer: Recognizer, audio: str, aligned: AlignedText) -> Figure:
+    """The words of a recording on its mel picture, and the CTC posteriors that they were found by."""
     features, posteriors, blank = recognizer.token_posteriors(audio, aligned)
-    figure = plots.alignment(
+    return plots.alignment(
         features,
         [(word.text, word.start, word.end) for word in aligned.words],
         [(token.text, token.start, token.end) for token in aligned.tokens],
@@ -168,7 +175,6 @@ def _alignment_picture(recognizer: Recognizer, audio: str, aligned: AlignedText)
         recognizer.frame_seconds,
         recognizer.encoder_frame_seconds,
     )
-    return _picture(figure, "Mel picture with word boundaries, and CTC posteriors below")
 
 
 def _steadiest(maps: Mapping[str, Tensor]) -> tuple[str, int, Tensor]:

@@ -19,18 +19,18 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from asr_tutorial import metrics
+from asr_tutorial import metrics, plots
 from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
 from asr_tutorial.config import Config
-from asr_tutorial.dataset import Batch
-from asr_tutorial.errors import ConfigError, TrainingError
+from asr_tutorial.dataset import Batch, SpeechLoader
+from asr_tutorial.errors import CheckpointError, ConfigError, TrainingError
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import decode_batch, evaluating
 from asr_tutorial.training.loss import Sizes
 from asr_tutorial.training.run import RunFolder
 from asr_tutorial.training.setup import prepare
 from asr_tutorial.training.state import Progress, average_weights, load_state, save_state
-from asr_tutorial.training.step import Stepper, StepResult
+from asr_tutorial.training.step import RunningMeans, Stepper
 
 logger = logging.getLogger("asr_tutorial")
 
@@ -74,6 +74,11 @@ def train(
         if resume is not None:
             trainer.resume()
         return trainer.run_to_end()
+    except OSError as error:
+        raise TrainingError(
+            f"the run in {run.path} cannot go on: {error}. Free some space or mend what is named there, "
+            f"then resume with --resume {run.path}"
+        ) from error
     finally:
         run.close()
 
@@ -81,13 +86,17 @@ def train(
 def overfit(config: Config, steps: int = 200, progress: bool = True) -> list[float]:
     """Train on one batch alone, without augmentation and dropout: a model that cannot learn it by heart has a defect.
 
+    The rate rises over the first tenth of the steps, however long the warm-up of the whole training is.
+
     Returns:
         The loss of each step, in nats per token.
     """
     config = dataclasses.replace(config)
-    config.augment = dataclasses.replace(config.augment, freq_masks=0, time_masks=0, speeds=[1.0])
+    config.augment = dataclasses.replace(config.augment, freq_warp=0.0, freq_masks=0, time_masks=0, speeds=[1.0])
     config.model = dataclasses.replace(config.model, dropout=0.0, attention_dropout=0.0)
-    config.training = dataclasses.replace(config.training, label_smoothing=0.0)
+    warmup = min(config.training.schedule.warmup_steps, steps // 10)
+    schedule = dataclasses.replace(config.training.schedule, warmup_steps=warmup)
+    config.training = dataclasses.replace(config.training, label_smoothing=0.0, token_noise=0.0, schedule=schedule)
     data, model = prepare(config, progress)
     stepper = Stepper(config, data.tokenizer, model, total_steps=steps)
     batch = next(data.train.batches(0))
@@ -108,7 +117,8 @@ class Trainer:
         self.total_steps = self._total_steps()
         self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps)
         self.progress = Progress()
-        self.window = Window()
+        self.since_log = RunningMeans()
+        self.since_validation = RunningMeans()
         logger.info(
             "%s: %.2fM parameters, %d tokens, %s on %s, %d steps",
             self.config.name,
@@ -123,12 +133,19 @@ class Trainer:
         """Take up the state of an earlier process.
 
         Raises:
-            CheckpointError: there is no state, or it cannot be read.
+            CheckpointError: there is no state, it cannot be read, or it is that of another model.
         """
         state = load_state(self.run.state)
-        self.stepper.load_state_dict(state["stepper"])
-        self.progress = Progress(**state["progress"])
-        self.window = Window(**state["window"])
+        try:
+            self.stepper.load_state_dict(state["stepper"])
+            self.progress = Progress(**state["progress"])
+            self.since_log = RunningMeans(**state["since_log"])
+            self.since_validation = RunningMeans(**state["since_validation"])
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.run.state} does not fit the run's config.yaml and training data ({error}). Bring back what the "
+                "run began with, or start a new run"
+            ) from error
         self.run.forget_after(self.progress.step)
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
 
@@ -155,11 +172,12 @@ class Trainer:
                         f"{', '.join(batches[-1].ids[:5])}. Lower training.optimizer.lr, or set "
                         "training.precision=fp32 and look at the features of these utterances"
                     )
-                self.window.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
+                for means in (self.since_log, self.since_validation):
+                    means.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
                 bar.update()
                 bar.set_postfix(loss=f"{result.loss:.2f}", refresh=False)
                 if progress.step % config.log_every == 0:
-                    self._log_window()
+                    self._log_means()
                 self._after_step(end_of_epoch=progress.batch >= self.data.train.num_batches(progress.epoch))
                 started = time.perf_counter()
                 if progress.step >= self.total_steps:
@@ -195,8 +213,9 @@ class Trainer:
         if due or last or (config.checkpoint_every and step % config.checkpoint_every == 0):
             self._save_state()
 
-    def _log_window(self) -> None:
-        means = self.window.means()
+    def _log_means(self) -> None:
+        """A line of the log, and TensorBoard: the steps since the last one."""
+        means = self.since_log.means()
         rate = self.stepper.optimizer.param_groups[0]["lr"]
         logger.info(
             "step %d loss %.3f ctc %.3f attention %.3f accuracy %.3f norm %.2f lr %.2e | %.0f s/s, padding %.1f%%",
@@ -210,8 +229,9 @@ class Trainer:
             means["audio_seconds_per_second"],
             100 * means["padding"],
         )
-        self.run.log_scalars({f"train/{name}": value for name, value in means.items()} | {"lr": rate}, self.progress.step)
-        self.window = Window()
+        scalars = {f"train/{name}": value for name, value in means.items()} | {"lr": rate}
+        self.run.log_scalars(scalars, self.progress.step)
+        self.since_log = RunningMeans()
 
     def _validate(self) -> None:
         """Measure the dev sets, write the figures down, and keep the best weights."""
@@ -233,10 +253,11 @@ class Trainer:
             "epoch": progress.epoch + progress.batch / self.data.train.num_batches(progress.epoch),
             "train_seconds": round(progress.seconds, 1),
             "lr": self.stepper.optimizer.param_groups[0]["lr"],
-            "train": self.window.means(),
+            "train": self.since_validation.means(),
             "dev": figures,
         }
         self.run.add_validation(record)
+        self.since_validation = RunningMeans()
         for name, values in figures.items():
             self.run.log_scalars({f"{name}/{key}": value for key, value in values.items()}, progress.step)
             logger.info(
@@ -250,7 +271,7 @@ class Trainer:
                 progress.best_step,
             )
 
-    def _measure(self, name: str, loader: Any) -> dict[str, float]:
+    def _measure(self, name: str, loader: SpeechLoader) -> dict[str, float]:
         """Losses and error rates of a whole corpus."""
         stepper, search = self.stepper, self.config.training.validation_search
         sums = [0.0] * 4
@@ -264,7 +285,8 @@ class Trainer:
                 with stepper.autocast():
                     decoded = decode_batch(stepper.model, self.data.tokenizer, batch, search)
                 texts = [hypothesis.text for hypothesis in decoded]
-                references += batch.texts
+                # In the tokenizer's letter case: a transcript in lower case is not a wrong one.
+                references += [self.data.tokenizer.normalize(text) for text in batch.texts]
                 hypotheses += texts
                 samples += list(zip(batch.ids, batch.texts, texts, strict=True))
                 batches.append(dataclasses.replace(batch, features=batch.features[:0]))
@@ -289,12 +311,10 @@ class Trainer:
         """A picture of what the decoder looks at, for one utterance of the first dev set."""
         if self.stepper.model.decoder is None:
             return
-        from asr_tutorial import plots
-
         batch = self.data.sample.to(self.stepper.device)
         with evaluating(self.stepper.model):
             output = self.stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
-        last = max(name for name in output.attention_maps if name.endswith("cross_attention"))
+        last = [name for name in output.attention_maps if name.endswith("cross_attention")][-1]
         length, frames = int(batch.target_lengths[0]) + 1, int(output.encoder_mask[0].sum())
         weights = output.attention_maps[last][0, :, :length, :frames].mean(dim=0)  # (length, frames)
         tokens = [self.data.tokenizer.id_to_token(token) for token in batch.tokens_out[0, :length].tolist()]
@@ -311,7 +331,7 @@ class Trainer:
         """Keep the weights of the best few validations, for averaging at the end."""
         folder = self.run.checkpoints / "candidates"
         save_state(
-            folder / f"{figures['cer']:.6f}_{self.progress.step:07d}.pt",
+            folder / f"{figures['cer']:010.6f}_{self.progress.step:07d}.pt",  # names that sort as the error rates do
             {name: tensor.detach().cpu() for name, tensor in self.stepper.model.state_dict().items()},
         )
         for worse in sorted(folder.glob("*.pt"))[self.config.training.average :]:
@@ -321,7 +341,8 @@ class Trainer:
         state = {
             "stepper": self.stepper.state_dict(),
             "progress": dataclasses.asdict(self.progress),
-            "window": dataclasses.asdict(self.window),
+            "since_log": dataclasses.asdict(self.since_log),
+            "since_validation": dataclasses.asdict(self.since_validation),
         }
         save_state(self.run.state, state)
 
@@ -337,57 +358,20 @@ class Trainer:
             logger.info("average of %d checkpoints, %s: CER %.1f%%", len(files), name, 100 * figures["cer"])
             if figures["cer"] < self.progress.best:
                 self._save_recognizer("best", figures)
-        if not best.exists():
-            self._save_recognizer("best", {})
         model.load_state_dict(load_checkpoint(best)[0].state_dict())
         test = {name: self._measure(name, loader) for name, loader in self.data.test.items()}
-        self.run.metrics["test"] = {
-            "wer": next(iter(test.values()))["wer"],
-            "cer": next(iter(test.values()))["cer"],
-            "corpora": test,
-        } if test else {}
+        first = next(iter(test.values()), None)
+        self.run.metrics["test"] = {"wer": first["wer"], "cer": first["cer"], "corpora": test} if first else {}
         self.run.metrics["train_seconds"] = round(self.progress.seconds, 1)
         self.run.metrics["skipped_updates"] = self.progress.skipped_updates
         self.run.write_metrics()
+        figure = plots.learning_curves(self.run.metrics)
+        self.run.log_figure("learning_curves", figure, self.progress.step)
+        plots.close(figure)
         for name, values in test.items():
             logger.info("test %s: WER %.1f%% CER %.1f%%", name, 100 * values["wer"], 100 * values["cer"])
         logger.info("finished: %s", self.run.path)
         return TrainingResult(self.run.path, best, test)
-
-
-@dataclass
-class Window:
-    """Running sums since the last line of the log."""
-
-    steps: int = 0
-    loss: float = 0.0
-    ctc: float = 0.0
-    attention: float = 0.0
-    token_accuracy: float = 0.0
-    grad_norm: float = 0.0
-    audio_seconds: float = 0.0
-    padded_seconds: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, result: StepResult, batches: list[Batch], seconds: float, frame_seconds: float) -> None:
-        self.steps += 1
-        self.loss += result.loss
-        self.ctc += result.ctc
-        self.attention += result.attention
-        self.token_accuracy += result.token_accuracy
-        self.grad_norm += result.grad_norm if result.applied else 0.0
-        self.audio_seconds += frame_seconds * sum(int(batch.feature_lengths.sum()) for batch in batches)
-        self.padded_seconds += frame_seconds * sum(batch.features[..., 0].numel() for batch in batches)
-        self.seconds += seconds
-
-    def means(self) -> dict[str, float]:
-        """Means per step; throughput counts real audio, not padding."""
-        steps = max(self.steps, 1)
-        names = ("loss", "ctc", "attention", "token_accuracy", "grad_norm")
-        values = {name: getattr(self, name) / steps for name in names}
-        values["audio_seconds_per_second"] = self.audio_seconds / max(self.seconds, 1e-9)
-        values["padding"] = 1 - self.audio_seconds / max(self.padded_seconds, 1e-9)
-        return values
 
 
 def _show(progress: bool) -> bool:

@@ -96,16 +96,22 @@ class JointLoss:
     def totals(self, output: ModelOutput, batch: Batch) -> LossTotals:
         """Sums of both losses and of right answers over a batch.
 
+        Without gradients, in validation, an utterance whose transcript needs more encoder frames than its audio has
+        adds nothing to the CTC sum; its errors count all the same.
+
         Raises:
-            TrainingError: a transcript needs more encoder frames than its audio has; names the utterances.
+            TrainingError: in training there is such an utterance; names it.
         """
         zero = output.encoder_out.new_zeros((), dtype=torch.float32)
         ctc = attention = correct_tokens = correct_sequences = zero
         if self.ctc_weight > 0:
             lengths = output.encoder_mask.sum(dim=1)
             losses = ctc_loss(output.ctc_log_probs, batch.targets, lengths, batch.target_lengths, self.blank)
-            self._check_feasible(losses, batch)
-            ctc = losses.sum()
+            if torch.is_grad_enabled():
+                self._check_feasible(losses, batch)
+                ctc = losses.sum()
+            else:
+                ctc = losses.masked_fill(torch.isposinf(losses), 0.0).sum()
         if output.logits is not None:
             attention = label_smoothed_cross_entropy(output.logits, batch.tokens_out, self.pad, self.label_smoothing)
             correct_tokens, correct_sequences = accuracy(output.logits.detach(), batch.tokens_out, self.pad)
@@ -118,7 +124,8 @@ class JointLoss:
         return self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
 
     def _check_feasible(self, losses: Tensor, batch: Batch) -> None:
-        # The dataset has left such utterances out; this names those that reach the loss by another way.
+        # The dataset has left such utterances out; this names those that reach the loss by another way. On a GPU,
+        # where looking would make the host wait, their step is skipped because its gradient is not finite.
         infinite = torch.isposinf(losses.detach())
         if losses.device.type == "cpu" and bool(infinite.any()):
             names = [batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()]

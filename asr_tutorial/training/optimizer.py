@@ -15,15 +15,22 @@ from asr_tutorial.errors import ConfigError
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
     """Sort trainable parameters into groups that share a learning rate and a weight decay.
 
-    Matrices decay; biases, normalisations, embeddings and positions do not. ``config.groups`` multiplies the rate of the
-    parameters whose names match, ``config.layer_decay`` that of lower layers.
+    Matrices decay; biases, normalisations, embeddings and positions do not. ``config.groups`` multiplies the rate of
+    the parameters whose names match, ``config.layer_decay`` that of lower layers, where the front end and the embedding
+    count as the layer below the first.
 
     Raises:
         ConfigError: a pattern that is no regular expression, or that matches no parameter.
     """
     unused = set(config.groups)
-    depths = {name: match for name, _ in model.named_parameters() if (match := re.match(r"(.*?\blayers)\.(\d+)\.", name))}
-    tops = {stack: max(int(m[2]) for m in depths.values() if m[1] == stack) for stack in {m[1] for m in depths.values()}}
+    names = [name for name, _ in model.named_parameters()]
+    depths: dict[str, tuple[str, int]] = {}  # stack ("encoder.") and number of the layer, -1 for what lies below
+    tops: dict[str, int] = {}
+    for name in names:
+        if match := re.match(r"(.*?\b)(?:layers\.(\d+)|subsampling|embedding|positional)\.", name):
+            stack, depth = match[1], int(match[2] or -1)
+            depths[name] = (stack, depth)
+            tops[stack] = max(tops.get(stack, -1), depth)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -34,11 +41,15 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
                 factor *= multiplier
                 unused.discard(pattern)
         if name in depths:
-            factor *= config.layer_decay ** (tops[depths[name][1]] - int(depths[name][2]))
+            stack, depth = depths[name]
+            factor *= config.layer_decay ** (tops[stack] - depth)
         decays = parameter.dim() > 1 and not re.search(r"embedding|positional", name)
         groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
     if unused:
-        raise ConfigError(f"training.optimizer.groups: no parameter name matches {', '.join(sorted(unused))}")
+        raise ConfigError(
+            f"training.optimizer.groups: no parameter name matches {', '.join(sorted(unused))}; "
+            f"names are such as {names[0]} and {names[-1]}"
+        )
     return [
         {"params": parameters, "lr": config.lr * factor, "peak_lr": config.lr * factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
@@ -53,9 +64,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
 class Schedule:
     """The learning rate as a share of its peak.
 
-    After ``warmup_steps`` of linear rise: linear, cosine or exponential fall to ``final`` at ``total_steps``; Noam's
-    ``1 / sqrt(step)`` (Vaswani et al. 2017, section 5.3, scaled to peak at 1); constant; or constant until dev stops
-    improving (plateau). All but plateau are functions of the step alone.
+    After ``warmup_steps`` of linear rise: linear, cosine or exponential fall to ``final`` at ``total_steps``
+    (exponential, which never gets to 0, to 0.001 at least); Noam's ``1 / sqrt(step)`` (Vaswani et al. 2017, section
+    5.3, scaled to peak at 1); constant; or constant until dev stops improving (plateau). All but plateau are functions
+    of the step alone.
     """
 
     def __init__(self, config: ScheduleConfig, total_steps: int) -> None:

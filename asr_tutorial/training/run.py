@@ -1,14 +1,14 @@
 """The run folder: everything that a training run leaves behind.
 
-    runs/<timestamp>_<name>/
-        config.yaml      every setting
-        train.log        what was printed
-        metrics.json     figures of each validation, and of the test sets at the end
-        results.csv      the same, one line a validation, for a spreadsheet
-        samples.txt      sample transcripts of each validation
-        plots/           attention maps, learning curves
-        checkpoints/     best/ (a recogniser), latest/ (training state), average/ and candidates/ when asked for
-        events.out...    TensorBoard
+runs/<timestamp>_<name>/
+    config.yaml      every setting
+    train.log        what was printed
+    metrics.json     figures of each validation, and of the test sets at the end
+    results.csv      the same, one line a validation, for a spreadsheet
+    samples.txt      sample transcripts of each validation
+    plots/           attention maps, learning curves
+    checkpoints/     best/ (a recogniser), latest/ (training state), candidates/ (weights to average)
+    events.out...    TensorBoard
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,23 +30,25 @@ import torch
 
 from asr_tutorial.config import Config, load_config, to_yaml
 from asr_tutorial.errors import CheckpointError, ConfigError
+from asr_tutorial.recognizer import pick_device
 
 logger = logging.getLogger("asr_tutorial")
 
 
 class RunFolder:
-    """Writes and reads the files of one run.
+    """Writes and reads the files of one run; made by :meth:`create` and :meth:`reopen`.
 
     Args:
         path: the folder; made when it does not exist.
-        config: written as ``config.yaml``; None when resuming, it is read then.
-        wandb: also log to Weights & Biases.
+        config: the run's configuration.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.config = config
         self.metrics: dict[str, Any] = {"validations": []}
+        # First of all: when the package is missing, nothing has been made yet.
+        self._wandb = _start_wandb(path, config) if config.training.wandb else None
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         (path / "plots").mkdir(exist_ok=True)
         self._file_handler = logging.FileHandler(path / "train.log", encoding="utf-8")
@@ -56,7 +59,6 @@ class RunFolder:
         from torch.utils.tensorboard import SummaryWriter
 
         self._events = SummaryWriter(str(path))
-        self._wandb = _start_wandb(path, config) if config.training.wandb else None
 
     @classmethod
     def create(cls, config: Config, path: str | Path | None = None) -> RunFolder:
@@ -77,7 +79,7 @@ class RunFolder:
             raise ConfigError(f"{path} already holds a run: resume it with --resume {path}, or give another folder")
         run = cls(path, config)
         (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        run.metrics["environment"] = environment()
+        run.metrics["environment"] = environment(pick_device(config.training.device))
         return run
 
     @classmethod
@@ -154,19 +156,31 @@ class RunFolder:
         self._file_handler.close()
 
 
-def environment() -> dict[str, Any]:
-    """What a recorded figure needs beside it: command, date, machine, versions, commit."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """What a recorded figure needs beside it: command, date, machine, versions, commit.
+
+    Args:
+        device: what computes; the CPU when not given.
+    """
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
-        "device": device,
+        "device": device_name(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": commit(),
     }
+
+
+def device_name(device: torch.device | None = None) -> str:
+    """The model name of a GPU or of this machine's processor."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def commit() -> str:
@@ -200,4 +214,5 @@ def _start_wandb(path: Path, config: Config) -> Any:
         ) from error
     import yaml
 
+    path.mkdir(parents=True, exist_ok=True)
     return wandb.init(project="asr-tutorial", name=path.name, dir=str(path), config=yaml.safe_load(to_yaml(config)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from asr_tutorial.config import Config
 from asr_tutorial.corpus import Corpus, Skip, join_corpora, read_corpus
 from asr_tutorial.dataset import Batch, FeatureStore, SpeechDataset, SpeechLoader, collate
-from asr_tutorial.errors import TrainingError
+from asr_tutorial.dataset.batch import round_up
+from asr_tutorial.errors import CorpusError, TrainingError
 from asr_tutorial.model import SpeechTransformer, build_model
 from asr_tutorial.tokenizer import Tokenizer, train_tokenizer
 
@@ -40,11 +42,8 @@ def prepare(config: Config, progress: bool = True) -> tuple[Data, SpeechTransfor
         UserError: a corpus that cannot be read, or a check that failed; the message names it.
     """
     torch.manual_seed(config.training.seed)
-    corpora = [
-        read_corpus(path, min_seconds=config.data.min_seconds, max_seconds=config.data.max_seconds, root=config.data.root)
-        for path in config.data.train
-    ]
-    corpus = join_corpora(corpora)
+    limits = {"min_seconds": config.data.min_seconds, "max_seconds": config.data.max_seconds}
+    corpus = join_corpora([read_corpus(path, root=config.data.root, **limits) for path in config.data.train])
     tokenizer = train_tokenizer(config.tokenizer, corpus.texts)
     store = FeatureStore.build(corpus, config.features, config.augment.speeds, config.data.cache, progress)
     train_set = _dataset(config, corpus, store, tokenizer, training=True)
@@ -64,6 +63,11 @@ def prepare(config: Config, progress: bool = True) -> tuple[Data, SpeechTransfor
 
 def _evaluation_set(config: Config, path: str, tokenizer: Tokenizer, progress: bool) -> SpeechDataset:
     corpus = read_corpus(path, root=config.data.root)
+    without = [Skip(utterance.id, "no transcript") for utterance in corpus if utterance.text is None]
+    if len(without) == len(corpus):
+        raise CorpusError(f"{corpus.path} has no transcripts: it can be neither validated on nor tested on")
+    transcribed = [utterance for utterance in corpus if utterance.text is not None]
+    corpus = Corpus(corpus.path, transcribed, [*corpus.skipped, *without])
     store = FeatureStore.build(corpus, config.features, cache=config.data.cache, progress=progress)
     return _dataset(config, corpus, store, tokenizer, training=False)
 
@@ -124,7 +128,7 @@ def _check(config: Config, data: Data) -> None:
     tokenizer = data.tokenizer
     special = [tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.pad_id]
     if len(set(special)) < len(special) or not all(0 <= token < tokenizer.vocab_size for token in special):
-        raise TrainingError(f"special tokens need an id each, within the vocabulary; blank, sos, eos, unk, pad: {special}")
+        raise TrainingError(f"special tokens (blank, sos, eos, unk, pad) need an id each, in the vocabulary: {special}")
 
     batch = next(data.train.batches(0))
     for row, name in enumerate(batch.ids):
@@ -137,10 +141,13 @@ def _check(config: Config, data: Data) -> None:
 
     limit = config.model.max_length
     for loader in (data.train, *data.dev.values(), *data.test.values()):
-        frames = max(loader.dataset.lengths()) / config.model.subsampling_factor / min(loader.dataset.store.speeds)
-        tokens = max(len(tokens) for tokens in loader.dataset.tokens) + 1
+        slowest = [min(loader.dataset.store.speeds)] * len(loader.dataset)
+        # Batches are padded, and padding has positions too.
+        frames = round_up(max(loader.dataset.lengths(slowest)), config.data.frame_multiple)
+        frames = math.ceil(frames / config.model.subsampling_factor)
+        tokens = round_up(max(len(tokens) for tokens in loader.dataset.tokens) + 1, config.data.length_multiple)
         if max(frames, tokens) > limit:
             raise TrainingError(
-                f"{loader.dataset.name} needs {max(frames, tokens):.0f} positions, model.max_length is {limit}: raise it, "
-                "or leave long utterances out with data.max_seconds"
+                f"{loader.dataset.name} needs {max(frames, tokens)} positions, model.max_length is {limit}: raise "
+                "it, or leave long utterances out (of the training set with data.max_seconds)"
             )

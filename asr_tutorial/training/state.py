@@ -61,7 +61,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         # torch.save turns a full disk into a RuntimeError of its zip writer.
         temporary.unlink(missing_ok=True)
         full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror
+        reason = "the disk is full" if full else "it failed"
         raise CheckpointError(
             f"cannot write training state {path}: {reason} ({error}). The former state is untouched; "
             "free some space and resume with --resume"
@@ -75,11 +75,15 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: there is none, or it cannot be read.
     """
     if not path.exists():
-        raise CheckpointError(f"nothing to resume from: {path} does not exist (the run stopped before its first state)")
+        raise CheckpointError(
+            f"nothing to resume from: {path} does not exist (the run stopped before its first "
+            "state): start it again in another folder"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"training state {path} cannot be read ({error}): start a new run") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__  # torch goes on about options of torch.load
+        raise CheckpointError(f"training state {path} cannot be read ({reason}): start a new run") from error
 
 
 class Ema:

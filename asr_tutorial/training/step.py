@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from asr_tutorial.config import Config
 from asr_tutorial.dataset import Batch
@@ -33,8 +34,48 @@ class StepResult:
     applied: bool
 
 
+@dataclass
+class RunningMeans:
+    """Sums over the steps since the last line of the log, or since the last validation.
+
+    A step whose gradient was not finite counts for the throughput alone: its losses may be NaN.
+    """
+
+    steps: int = 0
+    loss: float = 0.0
+    ctc: float = 0.0
+    attention: float = 0.0
+    token_accuracy: float = 0.0
+    grad_norm: float = 0.0
+    audio_seconds: float = 0.0
+    padded_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, result: StepResult, batches: list[Batch], seconds: float, frame_seconds: float) -> None:
+        """Count a step that took ``seconds``."""
+        if result.applied:
+            self.steps += 1
+            self.loss += result.loss
+            self.ctc += result.ctc
+            self.attention += result.attention
+            self.token_accuracy += result.token_accuracy
+            self.grad_norm += result.grad_norm
+        self.audio_seconds += frame_seconds * sum(int(batch.feature_lengths.sum()) for batch in batches)
+        self.padded_seconds += frame_seconds * sum(batch.features[..., 0].numel() for batch in batches)
+        self.seconds += seconds
+
+    def means(self) -> dict[str, float]:
+        """Means per step; throughput counts real audio, not padding."""
+        steps = max(self.steps, 1)
+        names = ("loss", "ctc", "attention", "token_accuracy", "grad_norm")
+        values = {name: getattr(self, name) / steps for name in names}
+        values["audio_seconds_per_second"] = self.audio_seconds / max(self.seconds, 1e-9)
+        values["padding"] = 1 - self.audio_seconds / max(self.padded_seconds, 1e-9)
+        return values
+
+
 class Stepper:
-    """One optimiser step: batches in, weights changed. Owns everything that has to do with gradients."""
+    """Batches in, weights changed. Owns everything that has to do with gradients."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer, model: SpeechTransformer, total_steps: int) -> None:
         self.config = config.training
@@ -61,9 +102,22 @@ class Stepper:
     def totals(self, batch: Batch) -> LossTotals:
         """Forward pass and summed losses of one batch."""
         batch = batch.to(self.device)
+        tokens_in = self._with_noise(batch.tokens_in) if self.model.training else batch.tokens_in
         with self.autocast():
-            output = self.forward(batch.features, batch.feature_lengths, batch.tokens_in)
+            output = self.forward(batch.features, batch.feature_lengths, tokens_in)
         return self.criterion.totals(output, batch)
+
+    def _with_noise(self, tokens_in: Tensor) -> Tensor:
+        """Replace a share of the decoder's input (batch, length), not SOS or PAD, by others of the batch."""
+        if self.config.token_noise == 0:
+            return tokens_in
+        text = tokens_in[:, 1:]
+        real = text != self.criterion.pad
+        # Drawn from the batch itself, noise is as frequent as real text, and never a special token.
+        pool = text[real]
+        others = pool[torch.randint(len(pool), text.shape, device=text.device)]
+        replaced = real & (torch.rand(text.shape, device=text.device) < self.config.token_noise)
+        return torch.cat([tokens_in[:, :1], torch.where(replaced, others, text)], dim=1)
 
     def step(self, batches: list[Batch], step: int) -> StepResult:
         """One optimiser step over accumulated batches, equal to a step over one large batch.
@@ -134,8 +188,10 @@ class Stepper:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        # The precision that the run began with, also where "auto" would choose another on this machine.
         self.precision = state["precision"]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.average = {name: tensor.to(self.device) for name, tensor in state["ema"].items()}
 
@@ -144,7 +200,7 @@ def ramp(step: int, start: float, end: float) -> float:
     """0 before ``start``, 1 from ``end`` on, linear between."""
     if step >= end:
         return 1.0
-    return max(0.0, (step - start) / (end - start))
+    return 0.0 if step <= start else (step - start) / (end - start)
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
@@ -152,6 +208,6 @@ def pick_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if device.type == "cpu" and fast else "fp32"
