@@ -238,7 +238,7 @@ class TrainingConfig:
     """Steps between validations; 0: once per epoch."""
     checkpoint_every: Count = 0
     """Steps between checkpoints of the training state; 0: at each validation."""
-    validation_search: Literal["greedy", "ctc"] = "greedy"
+    validation_search: Literal["greedy", "ctc", "joint"] = "greedy"
     """Search used for the error rates of validation."""
     wandb: bool = False
     """Also log to Weights & Biases (extra ``wandb``)."""

@@ -11,6 +11,9 @@ from torch import Tensor
 from asr_tutorial.ctc import PrefixScorer
 from asr_tutorial.model import SpeechTransformer
 
+IMPOSSIBLE = -1e4
+"""Log-probability that stands for zero probability where scores are weighted."""
+
 
 @dataclass
 class Hypothesis:
@@ -93,7 +96,7 @@ def joint_search(
     blank: int,
     forbidden: Sequence[int] = (),
     beam_size: int = 4,
-    ctc_weight: float = 0.4,
+    ctc_weight: float = 0.3,
 ) -> list[Hypothesis]:
     """Beam search on ``ctc_weight * CTC + (1 - ctc_weight) * attention`` (Hori et al. 2017; Watanabe et al. 2017).
 
@@ -117,7 +120,9 @@ def joint_search(
     batch, device = encoder_out.shape[0], encoder_out.device
     frames = encoder_mask.sum(dim=1)  # (batch,), also the most tokens that CTC could say
     scorer = PrefixScorer(model.ctc_log_probs(encoder_out), frames, blank, eos)
-    rows = torch.arange(batch, device=device)  # the utterance of each hypothesis; `live` hypotheses of each stand together
+    rows = torch.arange(
+        batch, device=device
+    )  # the utterance of each hypothesis; `live` hypotheses of each stand together
     tokens = torch.full((batch, 1), sos, dtype=torch.long, device=device)
     attention = torch.zeros(batch, device=device)
     state, last = scorer.initial_state(), None
@@ -127,7 +132,8 @@ def joint_search(
         logits = model.decode(tokens[:, -1:], encoder_out[rows], encoder_mask[rows], cache)[:, -1]
         total = attention[:, None] + logits.float().log_softmax(dim=-1)  # (hypotheses, vocab)
         prefix, states = scorer.extend(state, last, rows)
-        joint = (1 - ctc_weight) * total + ctc_weight * prefix
+        # Impossible for CTC is very unlikely here: minus infinity times a weight of zero would be no number.
+        joint = (1 - ctc_weight) * total + ctc_weight * prefix.clamp(min=IMPOSSIBLE)
         joint[:, list(forbidden)] = float("-inf")
 
         ends = joint[:, eos].clone()

@@ -268,7 +268,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(report(record))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        record = {"environment": environment(pick_device(load_config(options.config, overrides).training.device)), **record}
+        record = {
+            "environment": environment(torch.device(record["device"])),
+            **record,
+        }
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

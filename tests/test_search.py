@@ -1,5 +1,6 @@
 """Greedy search on a model whose answers are known, and on a random one in batches of any kind."""
 
+import itertools
 import math
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from model_checks import VOCAB_SIZE, small_model
 from torch import Tensor
 
+from asr_tutorial.ctc import ctc_loss
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.masks import padding_mask
-from asr_tutorial.search import greedy_search
+from asr_tutorial.search import greedy_search, joint_search
 
 SOS, EOS, BLANK, A, B, C = range(6)
 
@@ -179,3 +181,63 @@ def test_a_model_without_decoder_says_what_to_do():
     model = small_model(decoder_layers=0)
     with pytest.raises(ConfigError, match=r"no decoder.*--search ctc"):
         greedy_search(model, *states([5]), SOS, EOS)
+
+
+# Joint search
+
+
+def joint(model, features, lengths, **options):
+    with torch.no_grad():
+        encoder_out, encoder_mask = model.encode(features, lengths)
+        forbidden = (BLANK, SOS)
+        return joint_search(model, encoder_out, encoder_mask, SOS, EOS, BLANK, forbidden, **options)
+
+
+def encoded_by(seed: int = 0):
+    torch.manual_seed(seed)
+    return 10 + 4 * torch.randn(4, 40, 8), torch.tensor([40, 33, 25, 12])
+
+
+def test_joint_search_is_the_same_alone_and_in_a_batch():
+    model = small_model()
+    features, lengths = encoded_by()
+    together = joint(model, features, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        (alone,) = joint(model, features[row : row + 1, :length], lengths[row : row + 1])
+        assert alone.tokens == together[row].tokens, f"utterance {row} is heard differently in a batch"
+        assert alone.score == pytest.approx(together[row].score, abs=1e-4)
+
+
+def test_a_wide_beam_is_not_worse_than_one_hypothesis():
+    model = small_model()
+    features, lengths = encoded_by(1)
+    scores = [[hypothesis.score for hypothesis in joint(model, features, lengths, beam_size=k)] for k in (1, 4, 16)]
+    for row in range(len(lengths)):
+        assert scores[0][row] <= scores[2][row] + 1e-4, f"utterance {row}: a wide beam lost to a narrow one: {scores}"
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.4, 1.0])
+def test_joint_search_finds_the_best_of_all_short_texts(ctc_weight):
+    """With two tokens and four frames, every text can be scored; a wide beam must find the best."""
+    model = small_model()
+    torch.manual_seed(2)
+    features, lengths = 10 + 4 * torch.randn(1, 16, 8), torch.tensor([16])
+    with torch.no_grad():
+        encoder_out, mask = model.encode(features, lengths)
+        forbidden = [token for token in range(VOCAB_SIZE) if token not in (A, B, EOS)]
+        (found,) = joint_search(
+            model, encoder_out, mask, SOS, EOS, BLANK, forbidden, beam_size=64, ctc_weight=ctc_weight
+        )
+        log_probs = model.ctc_log_probs(encoder_out)
+        best = -math.inf
+        for length in range(5):
+            for text in itertools.product((A, B), repeat=length):
+                tokens = torch.tensor([[SOS, *text]])
+                logits = model.decode(tokens, encoder_out, mask).log_softmax(-1)[0]
+                attention = sum(float(logits[place, token]) for place, token in enumerate([*text, EOS]))
+                targets = torch.tensor([list(text) or [A]])
+                ctc = -float(ctc_loss(log_probs, targets, mask.sum(1), torch.tensor([length]), BLANK))
+                if ctc > -math.inf or ctc_weight == 0:
+                    weighted = ctc_weight * ctc if ctc_weight else 0.0
+                    best = max(best, weighted + (1 - ctc_weight) * attention)
+    assert found.score == pytest.approx(best, abs=1e-3)

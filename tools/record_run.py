@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("name", help="name under data/results and data/pretrained")
     parser.add_argument("--corpus", action="append", required=True, help="corpus to evaluate on; may be repeated")
-    parser.add_argument("--search", action="append", help="greedy or ctc; default: both")
+    parser.add_argument("--search", action="append", help="greedy, ctc or joint; default: all")
     arguments = parser.parse_args()
 
     pretrained = DATA / "pretrained" / arguments.name
@@ -46,7 +46,7 @@ def main() -> None:
     figures = []
     for path in arguments.corpus:
         corpus = read_corpus(path)
-        for search in arguments.search or ("greedy", "ctc"):
+        for search in arguments.search or ("greedy", "ctc", "joint"):
             evaluation = recognizer.evaluate(corpus, search)
             values = evaluation.to_dict()
             lines = [f"{result['id']}\t{result['hypothesis']}\n" for result in values.pop("results")]

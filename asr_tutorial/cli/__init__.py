@@ -38,7 +38,10 @@ Checkpoint = Annotated[
     typer.Option("--checkpoint", "-m", help="Checkpoint folder, or run folder (its best checkpoint).", metavar="DIR"),
 ]
 Search = Annotated[
-    SearchName, typer.Option(help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame.")
+    SearchName,
+    typer.Option(
+        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. joint: both, with a beam."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 

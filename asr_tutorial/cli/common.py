@@ -24,6 +24,7 @@ class SearchName(enum.StrEnum):
 
     greedy = "greedy"
     ctc = "ctc"
+    joint = "joint"
 
 
 passes_overrides = {"allow_extra_args": True, "ignore_unknown_options": True}

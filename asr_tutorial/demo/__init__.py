@@ -45,7 +45,7 @@ def report(recognizer: Recognizer, corpus: Corpus, run_folder: Path) -> Path:
         corpus: the test corpus.
         run_folder: the run it comes from; the page is written there.
     """
-    searches: tuple[Search, ...] = ("greedy", "ctc") if recognizer.model.decoder is not None else ("ctc",)
+    searches: tuple[Search, ...] = ("joint", "greedy", "ctc") if recognizer.model.decoder is not None else ("ctc",)
     evaluations = [recognizer.evaluate(corpus, search) for search in searches]
     print(_table(corpus, evaluations))
     for example in pick_examples(evaluations[0].results, 4):

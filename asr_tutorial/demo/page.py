@@ -25,7 +25,11 @@ from asr_tutorial.recognizer import AlignedText, Evaluation, Recognizer
 EXAMPLES = 8
 WORST = 4
 MEDIA_TYPES = {".opus": "audio/ogg", ".ogg": "audio/ogg", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
-SEARCHES = {"greedy": "attention decoder, greedy", "ctc": "CTC head, best path"}
+SEARCHES = {
+    "joint": "both heads, beam search",
+    "greedy": "attention decoder, greedy",
+    "ctc": "CTC head, best path",
+}
 
 
 def write_page(

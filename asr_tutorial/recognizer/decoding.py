@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from asr_tutorial.ctc import best_path
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.recognizer.results import Decoded, Search
-from asr_tutorial.search import greedy_search
+from asr_tutorial.search import greedy_search, joint_search
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -58,13 +58,14 @@ def decode_batch(
         tokenizer: the one that the model was trained with.
         batch: ``features`` (batch, time, n_mels) raw log-mel and ``feature_lengths`` (batch,).
         search: ``"greedy"``: the decoder's most probable token step by step; ``"ctc"``: the CTC head's most probable
-            token frame by frame, repetitions merged and blanks dropped.
+            token frame by frame, repetitions merged and blanks dropped; ``"joint"``: a beam search that both heads
+            score.
 
     Returns:
         One text and score per utterance, in the order of the batch.
 
     Raises:
-        ConfigError: an unknown search, or a greedy search with a model that has no decoder.
+        ConfigError: an unknown search, or one that needs a decoder with a model that has none.
     """
     check_search(model, search)
     device = next(model.parameters()).device
@@ -77,14 +78,12 @@ def decode_batch(
             best = log_probs.amax(dim=-1).masked_fill(~encoder_mask, 0.0).sum(dim=1)  # (batch,)
             scores = (best / frames.clamp(min=1)).tolist()
         else:
-            hypotheses = greedy_search(
-                model,
-                encoder_out,
-                encoder_mask,
-                sos=tokenizer.sos_id,
-                eos=tokenizer.eos_id,
-                forbidden=(tokenizer.blank_id, tokenizer.pad_id, tokenizer.sos_id),
-            )
+            blank, sos, eos = tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id
+            forbidden = (blank, tokenizer.pad_id, sos)
+            if search == "greedy":
+                hypotheses = greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)
+            else:
+                hypotheses = joint_search(model, encoder_out, encoder_mask, sos, eos, blank, forbidden)
             tokens = [hypothesis.tokens for hypothesis in hypotheses]
             # One more than the tokens: the end of sentence is a decision too.
             scores = [hypothesis.score / (len(hypothesis.tokens) + 1) for hypothesis in hypotheses]
@@ -93,7 +92,9 @@ def decode_batch(
 
 def check_search(model: nn.Module, search: str) -> None:
     """Raise ConfigError unless the model can be searched this way."""
-    if search not in ("greedy", "ctc"):
-        raise ConfigError(f"unknown search {search!r}: use 'greedy' (the decoder) or 'ctc' (the CTC head)")
-    if search == "greedy" and getattr(model, "decoder", None) is None:
+    if search not in get_args(Search):
+        raise ConfigError(
+            f"unknown search {search!r}: use 'greedy' (the decoder), 'ctc' (the CTC head) or 'joint' (both)"
+        )
+    if search != "ctc" and getattr(model, "decoder", None) is None:
         raise ConfigError("this model has no decoder (model.decoder_layers is 0): use search 'ctc'")

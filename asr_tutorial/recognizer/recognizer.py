@@ -105,7 +105,7 @@ class Recognizer:
                 (samples,), (samples, channels) or (channels, samples), floats in [-1, 1] or integers; or a list or
                 tuple of these.
             sample_rate: of samples, in Hz; None: the model's own (16 kHz by default). Files know their rate.
-            search: ``"greedy"`` or ``"ctc"``, see :func:`decode_batch`.
+            search: ``"greedy"``, ``"ctc"`` or ``"joint"``, see :func:`decode_batch`.
 
         Returns:
             A :class:`Transcript`; for a list one each, in its order.
@@ -175,7 +175,7 @@ class Recognizer:
 
         Args:
             corpus: one already read, or what :func:`asr_tutorial.corpus.read_corpus` reads.
-            search: ``"greedy"`` or ``"ctc"``.
+            search: ``"greedy"``, ``"ctc"`` or ``"joint"``.
             limit: only the first so many utterances.
             batch_seconds: audio in a batch; None: as in training.
             on_progress: called with the number of utterances after each batch.

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from asr_tutorial import metrics
 from asr_tutorial.corpus import Skip
 
-Search: TypeAlias = Literal["greedy", "ctc"]
+Search: TypeAlias = Literal["greedy", "ctc", "joint"]
 
 
 @dataclass(frozen=True)
