@@ -174,7 +174,6 @@ def operator_table(stepper: Stepper, steps: list[list[Batch]], first_step: int) 
 
 def measure(config: Config, synthetic: bool, steps: int, warmup: int, utterances: int = UTTERANCES) -> dict[str, Any]:
     """Take ``warmup`` steps, time ``steps`` more, and profile two after them."""
-    before = peak_memory(torch.device("cpu"))
     tokenizer: Tokenizer
     if synthetic:
         speech = SyntheticSpeech(config, utterances)
@@ -201,7 +200,7 @@ def measure(config: Config, synthetic: bool, steps: int, warmup: int, utterances
             durations.append(elapsed)
             tokens += sum(batch.tokens_in.numel() for batch in batches)
         started = time.perf_counter()
-    peak = peak_memory(stepper.device) - (before if stepper.device.type == "cpu" else 0)
+    peak = peak_memory(stepper.device)
     figures = means.means()
     on_gpu = stepper.device.type == "cuda"
     estimate = memory_estimate(config, model, tokenizer.vocab_size, tokens / means.padded_seconds, fused=on_gpu)

@@ -39,7 +39,7 @@ def one_hot_ctc(recognizer, ids_by_frame):
     return recognizer
 
 
-@pytest.mark.parametrize("search", ["greedy", "ctc"])
+@pytest.mark.parametrize("search", ["greedy", "ctc", "joint"])
 def test_same_transcripts_alone_in_a_list_and_after_loading(recognizer, tmp_path, search):
     waves = [sound(seconds, seed) for seed, seconds in enumerate([0.6, 2.3, 1.1])]
     together = recognizer.transcribe(waves, search=search)

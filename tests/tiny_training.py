@@ -25,6 +25,8 @@ def training_config(corpus: Path, *overrides: str) -> Config:
         "--training.max_steps=4",
         "--training.validation_search=ctc",
         "--training.schedule.warmup_steps=2",
+        "--training.validate_every=0",
+        "--training.ema_decay=0",
     ]
     return load_config("tinyspeech", [*OVERRIDES, *splits, *settings, *overrides])
 

@@ -65,7 +65,7 @@ def train(
 
       asr-tutorial train
 
-      asr-tutorial train --config mini_librispeech --training.max_epochs=20
+      asr-tutorial train --config mini_librispeech --training.max_steps=2000
 
       asr-tutorial train --data.train='\\[my/train.tsv]' --data.dev='\\[my/dev.tsv]' --data.test='\\[]'
 

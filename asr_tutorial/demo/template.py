@@ -85,9 +85,9 @@ PAGE = f"""<!doctype html>
 <h1>What the recogniser learnt</h1>
 <p class="lead">@summary@</p>
 <div class="figures">@figures@</div>
-<p>One model, read in two ways. The attention decoder writes token by token and knows what it has written, so that it
+<p>One model, read in three ways. The attention decoder writes token by token and knows what it has written, so that it
 also learns how sentences go. The CTC head judges each moment of sound without looking at what it has said, and so
-measures hearing alone.</p>
+measures hearing alone. The beam search asks both: a sentence must please them together.</p>
 
 <h2>How it learnt</h2>
 @curves@
