@@ -70,6 +70,7 @@ def train(
         raise ConfigError("give either a configuration to train, or the folder of a run to resume")
     run = RunFolder.reopen(resume) if resume is not None else RunFolder.create(config, run_folder)  # type: ignore[arg-type]
     try:
+        run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
         trainer = Trainer(run, progress)
         if resume is not None:
             trainer.resume()

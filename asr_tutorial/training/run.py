@@ -80,7 +80,6 @@ class RunFolder:
         run = cls(path, config)
         (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         run.metrics["environment"] = environment(pick_device(config.training.device))
-        run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
         return run
 
     @classmethod
