@@ -120,9 +120,7 @@ def joint_search(
     batch, device = encoder_out.shape[0], encoder_out.device
     frames = encoder_mask.sum(dim=1)  # (batch,), also the most tokens that CTC could say
     scorer = PrefixScorer(model.ctc_log_probs(encoder_out), frames, blank, eos)
-    rows = torch.arange(
-        batch, device=device
-    )  # the utterance of each hypothesis; `live` hypotheses of each stand together
+    rows = torch.arange(batch, device=device)  # the utterance that each hypothesis belongs to
     tokens = torch.full((batch, 1), sos, dtype=torch.long, device=device)
     attention = torch.zeros(batch, device=device)
     state, last = scorer.initial_state(), None
