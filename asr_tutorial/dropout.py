@@ -1,6 +1,7 @@
 """Dropout (Srivastava et al. 2014) that is not the slowest part of training on a CPU.
 
-PyTorch's CPU kernel draws one random number for each element, on one thread. One random byte is enough to decide with a probability of k/256, and a 64-bit draw gives eight of them.
+PyTorch's CPU kernel draws one random number for each element, on one thread. One random byte is enough to decide with
+a probability of k/256, and a 64-bit draw gives eight of them.
 """
 
 from __future__ import annotations
