@@ -17,10 +17,45 @@ MASKED = -1e4
 """Added to the score of a key that may not be attended: its weight is then exp(-10000), which is zero."""
 
 
+def attention_scores(query: Tensor, key: Tensor) -> Tensor:
+    """How well each query fits each key: ``query key^T / sqrt(d)`` (Vaswani et al. 2017, section 3.2.1).
+
+    Without the division, scores of random vectors have a variance of d, and the softmax would almost always choose one
+    key with certainty.
+
+    Args:
+        query: (..., queries, d).
+        key: (..., keys, d).
+
+    Returns:
+        (..., queries, keys).
+    """
+    return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., queries, keys)
+
+
+def attention_weights(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Share out 1 over the keys of each query: a softmax over the keys that may be attended.
+
+    Args:
+        scores: (..., queries, keys).
+        mask: boolean, broadcastable to ``scores``, True = may be attended.
+
+    Returns:
+        (..., queries, keys): rows sum to 1, forbidden keys get 0. A row in which nothing may be attended is all zeros,
+        with zero gradients.
+    """
+    if mask is None:
+        return torch.softmax(scores, dim=-1)
+    # The lowest finite number, not minus infinity: the softmax of a row of those would be 0/0.
+    weights = torch.softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), dim=-1)
+    # A row without a single allowed key has come out uniform: make it zero, and its gradient too.
+    return weights.masked_fill(~mask, 0.0)
+
+
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """``softmax(query key^T / sqrt(d)) value``, step by step.
+    """``softmax(query key^T / sqrt(d)) value``, step by step (Vaswani et al. 2017, equation 1).
 
     Args:
         query: (..., queries, d).
@@ -44,13 +79,7 @@ def scaled_dot_product_attention(
         raise ValueError(
             f"key and value must have the same number of positions, got {key.shape[-2]} and {value.shape[-2]}"
         )
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])  # (..., queries, keys)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1)
-    if mask is not None:
-        # A row without a single allowed key has come out uniform: make it zero, and its gradient too.
-        weights = weights.masked_fill(~mask, 0.0)
+    weights = attention_weights(attention_scores(query, key), mask)  # (..., queries, keys)
     if dropout > 0.0:
         weights = F.dropout(weights, dropout)
     return weights @ value, weights

@@ -1,7 +1,7 @@
 """The encoder: fewer frames, a position for each, and a stack of pre-norm Transformer layers.
 
 The order in which to read: the four ways to make frames fewer (``ConvSubsampling``, ``VGGSubsampling``,
-``PoolSubsampling``, ``LSTMSubsampling``), the sublayers, ``EncoderLayer``, ``Encoder``.
+``PoolSubsampling``, ``LSTMSubsampling``), the sublayers, ``EncoderLayer``, ``ConvEncoderLayer``, ``Encoder``.
 
 Each subsampling takes (batch, time, n_mels) with padding set to zero and (batch,) lengths, and gives
 (batch, ceil(time / factor), d_model) with (batch,) lengths ``ceil(length / factor)``. What lies in the padding never
@@ -169,7 +169,7 @@ class ConvModule(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, optionally a convolution, and a feed-forward block, each as ``x + sublayer(norm(x))``.
+    """Self-attention and a feed-forward block, each as ``x + dropout(sublayer(norm(x)))``.
 
     Normalising before the sublayer ("pre-norm", Xiong et al. 2020) leaves a path from the output to the input on which
     nothing shrinks the gradient, so that deep stacks train without a long warm-up.
@@ -180,8 +180,6 @@ class EncoderLayer(nn.Module):
         d_model = config.d_model
         self.norm1 = nn.LayerNorm(d_model)
         self.self_attention = MultiHeadAttention(d_model, config.num_heads, config.attention_dropout)
-        self.conv_norm = nn.LayerNorm(d_model) if config.conv_kernel else None
-        self.conv = ConvModule(d_model, config.conv_kernel, config.dropout) if config.conv_kernel else None
         self.norm2 = nn.LayerNorm(d_model)
         self.feed_forward = FeedForward(d_model, config.d_ff, config.dropout)
         self.dropout = Dropout(config.dropout)
@@ -200,8 +198,24 @@ class EncoderLayer(nn.Module):
         normed = self.norm1(x)
         attended, weights = self.self_attention(normed, normed, normed, key_mask(padding), need_weights)
         x = x + self.dropout(attended)
-        if self.conv is not None and self.conv_norm is not None:
-            x = x + self.conv(self.conv_norm(x), padding)
+        x = x + self.dropout(self.feed_forward(self.norm2(x)))
+        return x, weights
+
+
+class ConvEncoderLayer(EncoderLayer):
+    """An encoder layer with a convolution between self-attention and feed-forward block, as in a Conformer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.conv_norm = nn.LayerNorm(config.d_model)
+        self.conv = ConvModule(config.d_model, config.conv_kernel, config.dropout)
+
+    def forward(self, x: Tensor, padding: Tensor, need_weights: bool = False) -> tuple[Tensor, Tensor | None]:
+        """One layer; arguments and results are those of :meth:`EncoderLayer.forward`."""
+        normed = self.norm1(x)
+        attended, weights = self.self_attention(normed, normed, normed, key_mask(padding), need_weights)
+        x = x + self.dropout(attended)
+        x = x + self.conv(self.conv_norm(x), padding)
         x = x + self.dropout(self.feed_forward(self.norm2(x)))
         return x, weights
 
@@ -218,7 +232,8 @@ class Encoder(nn.Module):
         )
         self.positional = positional_encoding(config.positional, config.d_model, config.max_length)
         self.dropout = Dropout(config.dropout)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        layer = ConvEncoderLayer if config.conv_kernel else EncoderLayer
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.encoder_layers))
         self.norm = nn.LayerNorm(config.d_model)
 
     def forward(

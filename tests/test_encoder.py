@@ -7,7 +7,7 @@ import torch
 from model_checks import assert_same, gradients, model_config
 from transplant import from_torch, torch_encoder_layer
 
-from asr_tutorial.encoder import SUBSAMPLING, ConvModule, Encoder, EncoderLayer
+from asr_tutorial.encoder import SUBSAMPLING, ConvEncoderLayer, ConvModule, Encoder, EncoderLayer
 from asr_tutorial.masks import padding_mask, to_torch_key_padding_mask
 
 N_MELS = 8
@@ -97,7 +97,8 @@ class TestLayer:
     @pytest.mark.parametrize("conv_kernel", [0, 1, 3, 15])
     def test_padding_changes_nothing(self, conv_kernel):
         torch.manual_seed(0)
-        layer = EncoderLayer(model_config(conv_kernel=conv_kernel)).eval()
+        layer_type = ConvEncoderLayer if conv_kernel else EncoderLayer
+        layer = layer_type(model_config(conv_kernel=conv_kernel)).eval()
         padding = padding_mask(self.lengths)
         x = torch.randn(2, 6, 16)
         changed = x.masked_fill(~padding[..., None], 50.0)
@@ -113,7 +114,7 @@ class TestLayer:
         assert (weights[1, :, :, 3:] == 0).all(), "no weight on padding"
 
     def test_residual_path_carries_the_input(self):
-        layer = EncoderLayer(model_config(conv_kernel=3))
+        layer = ConvEncoderLayer(model_config(conv_kernel=3))
         for projection in (layer.self_attention.out_proj, layer.conv.project, layer.feed_forward.linear2):
             torch.nn.init.zeros_(projection.weight)
             torch.nn.init.zeros_(projection.bias)

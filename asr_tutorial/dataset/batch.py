@@ -61,6 +61,55 @@ class Batch:
         return 1 - int(self.feature_lengths.sum()) / (self.features.shape[0] * self.features.shape[1])
 
 
+def pad_features(features: Sequence[Tensor], time: int) -> Tensor:
+    """Stack utterances of different lengths, with zeros behind their ends.
+
+    Args:
+        features: one ``(frames, n_mels)`` for each utterance, none longer than ``time``.
+        time: length of the common time axis.
+
+    Returns:
+        ``(batch, time, n_mels)``.
+    """
+    padded = features[0].new_zeros(len(features), time, features[0].shape[1])
+    for row, utterance in enumerate(features):
+        padded[row, : len(utterance)] = utterance
+    return padded
+
+
+def pad_tokens(sequences: Sequence[Sequence[int]], length: int, pad: int) -> Tensor:
+    """Stack token sequences of different lengths, filled up with PAD.
+
+    Args:
+        sequences: token ids, none longer than ``length``.
+        length: length of the common token axis.
+        pad: id of PAD.
+
+    Returns:
+        ``(batch, length)`` int64.
+    """
+    padded = torch.full((len(sequences), length), pad)
+    for row, tokens in enumerate(sequences):
+        padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    return padded
+
+
+def shifted_and_golden(sequences: Sequence[Sequence[int]], length: int, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    """What a decoder reads and what it must answer, position by position (teacher forcing).
+
+    Args:
+        sequences: token ids of each text, without SOS and EOS.
+        length: length of the common token axis; one more than the longest text at least.
+        tokenizer: gives the ids of SOS, EOS and PAD.
+
+    Returns:
+        Two ``(batch, length)`` int64 tensors, filled up with PAD: SOS + text ("shifted"), and text + EOS ("golden").
+    """
+    shifted = [[tokenizer.sos_id, *tokens] for tokens in sequences]
+    golden = [[*tokens, tokenizer.eos_id] for tokens in sequences]
+    return pad_tokens(shifted, length, tokenizer.pad_id), pad_tokens(golden, length, tokenizer.pad_id)
+
+
 def collate(
     examples: Sequence[Example],
     tokenizer: Tokenizer,
@@ -80,31 +129,19 @@ def collate(
     Returns:
         The batch; ``targets`` is one token shorter than ``tokens_in``.
     """
-    size = len(examples)
-    n_mels = examples[0].features.shape[1]
     frames = [len(example.features) for example in examples]
     time = round_up(max(min_frames, *frames), frame_multiple)
-    features = torch.zeros(size, time, n_mels)
-    length = round_up(max(len(example.tokens) for example in examples) + 1, length_multiple)
-    tokens_in = torch.full((size, length), tokenizer.pad_id)
-    tokens_out = torch.full((size, length), tokenizer.pad_id)
-    targets = torch.full((size, length - 1), tokenizer.pad_id)
-    for row, example in enumerate(examples):
-        features[row, : frames[row]] = example.features
-        count = len(example.tokens)
-        transcript = torch.tensor(example.tokens, dtype=torch.long)
-        targets[row, :count] = transcript
-        tokens_in[row, 0] = tokenizer.sos_id
-        tokens_in[row, 1 : count + 1] = transcript
-        tokens_out[row, :count] = transcript
-        tokens_out[row, count] = tokenizer.eos_id
+    transcripts = [example.tokens for example in examples]
+    target_lengths = [len(tokens) for tokens in transcripts]
+    length = round_up(max(target_lengths) + 1, length_multiple)
+    tokens_in, tokens_out = shifted_and_golden(transcripts, length, tokenizer)
     return Batch(
         ids=[example.id for example in examples],
         texts=[example.text for example in examples],
-        features=features,
+        features=pad_features([example.features for example in examples], time),
         feature_lengths=torch.tensor(frames),
-        targets=targets,
-        target_lengths=torch.tensor([len(example.tokens) for example in examples]),
+        targets=pad_tokens(transcripts, length - 1, tokenizer.pad_id),
+        target_lengths=torch.tensor(target_lengths),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
     )

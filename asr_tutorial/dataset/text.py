@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from asr_tutorial.dataset.batch import round_up
+from asr_tutorial.dataset.batch import round_up, shifted_and_golden
 from asr_tutorial.dataset.sampler import BucketBatchSampler
 from asr_tutorial.errors import TextError
 from asr_tutorial.tokenizer import Tokenizer
@@ -103,16 +103,8 @@ class TextDataset(Dataset[list[int]]):
             yield self._batch(plan.indices, round_up(plan.frames, length_multiple))
 
     def _batch(self, indices: list[int], length: int) -> TextBatch:
-        tokens_in = torch.full((len(indices), length), self.tokenizer.pad_id)
-        tokens_out = torch.full((len(indices), length), self.tokenizer.pad_id)
-        lengths = torch.from_numpy(self.lengths[indices] + 1)
-        for row, index in enumerate(indices):
-            line = torch.tensor(self[index])
-            tokens_in[row, 0] = self.tokenizer.sos_id
-            tokens_in[row, 1 : len(line) + 1] = line
-            tokens_out[row, : len(line)] = line
-            tokens_out[row, len(line)] = self.tokenizer.eos_id
-        return TextBatch(tokens_in, tokens_out, lengths)
+        tokens_in, tokens_out = shifted_and_golden([self[index] for index in indices], length, self.tokenizer)
+        return TextBatch(tokens_in, tokens_out, torch.from_numpy(self.lengths[indices] + 1))
 
     def sample_prompts(self, n: int, length: int, seed: int = 1) -> Tensor:
         """Beginnings of random lines, for a model to continue.
