@@ -11,18 +11,24 @@ WORKERS = 2
 # One thread per process: two test processes with a thread pool each would fight over the cores.
 TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: help demo test check lint notebooks clean
+.PHONY: help demo course test check lint notebooks proofs clean
 
 help:
 	@echo "make demo       train a recogniser on the bundled speech and show what it does (some minutes)"
+	@echo "make course     your workspace with the chapters, opened in JupyterLab"
 	@echo "make test       everything: lint, types, all tests with coverage, notebooks"
 	@echo "make check      quick unit tests"
 	@echo "make lint       ruff and mypy"
-	@echo "make notebooks  chapters/NN_name.ipynb from chapters/NN_name.py"
+	@echo "make notebooks  stubs, chapters/*.ipynb and solutions/*.ipynb from the library and chapters/*.py"
+	@echo "make proofs     the table that shows that the checks of the exercises can be trusted"
 	@echo "make clean      remove caches and build products (.venv, runs/ and data stay)"
 
 demo: $(VENV)/.installed
 	$(BIN)/asr-tutorial demo
+
+course: $(VENV)/.installed-course
+	$(BIN)/asr-tutorial start workspace
+	$(BIN)/jupyter lab workspace
 
 test: lint
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope \
@@ -39,6 +45,9 @@ lint: $(VENV)/.installed-dev
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python tools/notebooks.py
 
+proofs: $(VENV)/.installed-dev
+	$(BIN)/python tools/proofs.py
+
 clean:
 	rm -rf build dist .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	find asr_tutorial tests tools data -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -46,6 +55,10 @@ clean:
 $(VENV)/.installed: pyproject.toml constraints.txt tools/install.sh
 	sh tools/install.sh $(VENV) ""
 	touch $@
+
+$(VENV)/.installed-course: pyproject.toml constraints.txt tools/install.sh
+	sh tools/install.sh $(VENV) "course"
+	touch $(VENV)/.installed $@
 
 # What the demo needs is part of this, so both are up to date afterwards.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt tools/install.sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Recognizer", "load"]
+
+if "ASR_TUTORIAL_CODE" in os.environ:
+    # A learner's own code takes the place of ours, before any module that it belongs to is imported.
+    from asr_tutorial.course.finder import install_mine
+
+    install_mine()
 
 
 def __getattr__(name: str) -> Any:

@@ -167,14 +167,29 @@ class MultiHeadAttention(nn.Module):
                 nn.init.zeros_(projection.bias)
 
     def split_heads(self, x: Tensor) -> Tensor:
-        """(batch, length, d_model) -> (batch, heads, length, d_head)."""
+        """(batch, length, d_model) -> (batch, heads, length, d_head).
+
+        Head h gets the features from h * d_head up to (h + 1) * d_head of every position.
+        """
         batch, length, _ = x.shape
         return x.view(batch, length, self.num_heads, -1).transpose(1, 2)
 
     def merge_heads(self, x: Tensor) -> Tensor:
-        """(batch, heads, length, d_head) -> (batch, length, d_model)."""
+        """(batch, heads, length, d_head) -> (batch, length, d_model), the inverse of :meth:`split_heads`."""
         batch, _, length, _ = x.shape
         return x.transpose(1, 2).reshape(batch, length, self.d_model)
+
+    def project_keys_and_values(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Project keys and values and split them into heads.
+
+        Args:
+            key: (batch, keys, d_model).
+            value: (batch, keys, d_model).
+
+        Returns:
+            The keys and the values of the heads, (batch, heads, keys, d_head) each.
+        """
+        return self.split_heads(self.k_proj(key)), self.split_heads(self.v_proj(value))
 
     def forward(
         self,
@@ -203,17 +218,11 @@ class MultiHeadAttention(nn.Module):
             ValueError: an input is not (batch, length, d_model), their sizes do not fit together, or the mask is not
                 boolean or does not fit.
         """
-        for name, tensor in (("query", query), ("key", key), ("value", value)):
-            if tensor.dim() != 3 or tensor.shape[-1] != self.d_model:
-                raise ValueError(f"{name} must be (batch, length, {self.d_model}), got {tuple(tensor.shape)}")
-        if key.shape != value.shape or key.shape[0] != query.shape[0]:
-            raise ValueError(
-                "query, key and value must have the same batch, and key and value the same length, got "
-                f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
-            )
-        queries = self.split_heads(self.q_proj(query))
-        keys, values = self._keys_and_values(key, value, cache)
-        mask = self._broadcast_mask(mask, queries, keys)
+        self._check_inputs(query, key, value, mask, cache)
+        queries = self.split_heads(self.q_proj(query))  # (batch, heads, queries, d_head)
+        keys, values = self._keys_and_values(key, value, cache)  # (batch, heads, keys, d_head)
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]  # (batch, 1, queries or 1, keys): the same for all heads
 
         dropout = self.dropout if self.training else 0.0
         weights: Tensor | None = None
@@ -225,25 +234,36 @@ class MultiHeadAttention(nn.Module):
         return output, weights if need_weights else None
 
     def _keys_and_values(self, key: Tensor, value: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:
-        """Project and split keys and values, or take them from the cache: (batch, heads, keys, d_head) each."""
-        if cache is not None and cache.fixed and cache.keys is not None and cache.values is not None:
+        """Project keys and values, or take them from the cache: (batch, heads, keys, d_head) each."""
+        if cache is None:
+            return self.project_keys_and_values(key, value)
+        if cache.fixed and cache.keys is not None and cache.values is not None:
             return cache.keys, cache.values
-        keys = self.split_heads(self.k_proj(key))
-        values = self.split_heads(self.v_proj(value))
-        return (keys, values) if cache is None else cache.update(keys, values)
+        return cache.update(*self.project_keys_and_values(key, value))
 
-    def _broadcast_mask(self, mask: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor | None:
-        """Give the mask an axis for the heads and check it: broadcastable to (batch, heads, queries, keys)."""
+    def _check_inputs(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cache: KeyValueCache | None
+    ) -> None:
+        """Raise ValueError unless the inputs of :meth:`forward` fit together."""
+        for name, tensor in (("query", query), ("key", key), ("value", value)):
+            if tensor.dim() != 3 or tensor.shape[-1] != self.d_model:
+                raise ValueError(f"{name} must be (batch, length, {self.d_model}), got {tuple(tensor.shape)}")
+        if key.shape != value.shape or key.shape[0] != query.shape[0]:
+            raise ValueError(
+                "query, key and value must have the same batch, and key and value the same length, got "
+                f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+            )
         if mask is None:
-            return None
+            return
         if mask.dtype != torch.bool:
             raise ValueError(f"mask must be boolean with True = may be attended, got {mask.dtype}")
-        if mask.dim() == 3:
-            mask = mask[:, None]
-        wanted = (queries.shape[0], self.num_heads, queries.shape[2], keys.shape[2])
-        for size, allowed in zip(reversed(mask.shape), reversed(wanted), strict=False):
+        keys = key.shape[1]
+        if cache is not None and cache.keys is not None:
+            keys = cache.keys.shape[2] + (0 if cache.fixed else keys)
+        wanted = (query.shape[0], self.num_heads, query.shape[1], keys)
+        shape = mask.shape if mask.dim() != 3 else (mask.shape[0], 1, *mask.shape[1:])
+        for size, allowed in zip(reversed(shape), reversed(wanted), strict=False):
             if size not in (1, allowed):
                 raise ValueError(
                     f"mask of shape {tuple(mask.shape)} does not fit (batch, heads, queries, keys) {wanted}"
                 )
-        return mask

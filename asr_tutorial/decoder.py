@@ -129,17 +129,7 @@ class Decoder(nn.Module):
         Raises:
             ValueError: tokens that are not (batch, length), or an id outside the vocabulary (looked at on the CPU).
         """
-        if tokens.dim() != 2 or tokens.shape[0] != encoder_out.shape[0]:
-            raise ValueError(
-                f"tokens must be (batch, length) with batch {encoder_out.shape[0]}, got {tuple(tokens.shape)}"
-            )
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = int(tokens.min()), int(tokens.max())
-            if low < 0 or high >= self.vocab_size:
-                raise ValueError(
-                    f"token ids must lie in 0..{self.vocab_size - 1}, got {low}..{high}: "
-                    "ids such as -100 belong in a loss, not in an embedding"
-                )
+        self._check_tokens(tokens, encoder_out)
         offset = cache.length if cache is not None else 0
         x = self.dropout(self.positional(self.embedding(tokens) * self.scale, offset))  # (batch, length, d_model)
         self_mask = causal_mask(offset + tokens.shape[1], tokens.device)[offset:]  # (length, offset + length)
@@ -154,3 +144,16 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.length += tokens.shape[1]
         return self.out(self.norm(x)), maps
+
+    def _check_tokens(self, tokens: Tensor, encoder_out: Tensor) -> None:
+        if tokens.dim() != 2 or tokens.shape[0] != encoder_out.shape[0]:
+            raise ValueError(
+                f"tokens must be (batch, length) with batch {encoder_out.shape[0]}, got {tuple(tokens.shape)}"
+            )
+        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = int(tokens.min()), int(tokens.max())
+            if low < 0 or high >= self.vocab_size:
+                raise ValueError(
+                    f"token ids must lie in 0..{self.vocab_size - 1}, got {low}..{high}: "
+                    "ids such as -100 belong in a loss, not in an embedding"
+                )

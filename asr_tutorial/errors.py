@@ -34,3 +34,7 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """Training cannot start or go on: NaN loss, targets longer than inputs, full disk, ..."""
+
+
+class CourseError(UserError):
+    """An exercise, a cell or a workspace of the course that cannot be used."""

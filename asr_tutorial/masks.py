@@ -24,13 +24,19 @@ def padding_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     Raises:
         ValueError: a length is larger than ``max_length``.
     """
+    _check_fit(lengths, max_length)
     if max_length is None:
         max_length = int(lengths.max())
-    elif lengths.device.type == "cpu" and not torch.compiler.is_compiling() and int(lengths.max()) > max_length:
-        # Only looked at on the CPU: on a GPU the comparison would make the host wait for the device.
-        raise ValueError(f"a sequence of length {int(lengths.max())} does not fit in max_length={max_length}")
     positions = torch.arange(max_length, device=lengths.device)
     return positions[None, :] < lengths[:, None]
+
+
+def _check_fit(lengths: Tensor, max_length: int | None) -> None:
+    # Only looked at on the CPU: on a GPU the comparison would make the host wait for the device.
+    if max_length is None or lengths.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if int(lengths.max()) > max_length:
+        raise ValueError(f"a sequence of length {int(lengths.max())} does not fit in max_length={max_length}")
 
 
 def causal_mask(size: int, device: torch.device | str | None = None) -> Tensor:

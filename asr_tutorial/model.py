@@ -91,6 +91,10 @@ class SpeechTransformer(nn.Module):
             feature_lengths: (batch,).
             tokens_in: (batch, length) ids, SOS first.
             need_weights: return attention maps; takes the explicit attention path.
+
+        Returns:
+            Encoder states, CTC log-probabilities, the decoder's logits (None in a model without decoder), and the
+            attention maps of encoder and decoder in one dictionary.
         """
         normalized = self.front_end(features, feature_lengths)
         encoder_out, encoder_mask, maps = self.encoder(normalized, feature_lengths, need_weights)

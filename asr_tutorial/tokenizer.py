@@ -92,7 +92,10 @@ class Tokenizer(ABC):
         """Ids of the tokens of a text; no special token is added, an unknown character becomes ``unk_id``."""
 
     def decode(self, ids: Iterable[SupportsInt]) -> str:
-        """The text of token ids (a list or a 1-d tensor); special tokens are left out."""
+        """The text of token ids (a list or a 1-d tensor).
+
+        Special tokens are left out, ``▁`` becomes a space again, and there is none at either end.
+        """
         kept = [token for token in map(int, ids) if token not in self.special_ids]
         return "".join(self.id_to_token(token) for token in kept).replace(SPACE, " ").strip()
 
@@ -129,14 +132,21 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, texts: Iterable[str]) -> CharTokenizer:
-        """A tokenizer for the characters of the texts, in the order of their code points."""
+        """A tokenizer for the characters of the normalised texts, in the order of their code points.
+
+        Raises:
+            TextError: the texts hold no characters.
+        """
         alphabet = sorted({character for text in texts for character in normalize_text(text)} - {" "})
         if not alphabet:
             raise TextError("cannot build a vocabulary: the training texts hold no characters")
         return cls(alphabet)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the characters of a text; no special token is added, an unknown character becomes ``unk_id``."""
+        """Ids of the characters of a text, in the form that :meth:`normalize` gives it.
+
+        No special token is added; an unknown character becomes ``unk_id``.
+        """
         return [self._ids.get(character, self.unk_id) for character in self.normalize(text)]
 
     def save(self, folder: str | Path) -> None:

@@ -48,12 +48,17 @@ def badge(right: float, y: float, chapters: str) -> str:
     width = 8 + 7 * len(chapters)
     left = right - width / 2
     pill = f'<rect class="badge" x="{left:g}" y="{y - 9:g}" width="{width}" height="18" rx="9"/>'
-    return pill + text(right, y, chapters, "number")
+    return of_chapters(chapters, pill + text(right, y, chapters, "number"))
+
+
+def of_chapters(chapters: str, content: str) -> str:
+    """A group that a style sheet can address by chapter, to show where in the model a chapter is at home."""
+    return f'<g class="{" ".join(f"ch{chapter}" for chapter in chapters.split())}">{content}</g>'
 
 
 def box(x: float, y: float, width: float, words: str, chapters: str, height: float = 38) -> str:
     shape = f'<rect class="box" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>'
-    return shape + text(x + width / 2, y + height / 2, words) + badge(x + width, y, chapters)
+    return of_chapters(chapters, shape + text(x + width / 2, y + height / 2, words)) + badge(x + width, y, chapters)
 
 
 def group(x: float, y: float, width: float, height: float) -> str:

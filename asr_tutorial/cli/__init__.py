@@ -1,5 +1,7 @@
 """The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | demo | config | data``.
 
+``data`` has commands of its own; those of the course (``start``, ``check`` and so on) stand in ``course``.
+
 Heavy modules are imported inside the commands, so that ``--help`` answers at once.
 """
 
@@ -12,8 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr_tutorial.cli import data
-from asr_tutorial.cli.common import Commands, SearchName, console_log, overrides_of, passes_overrides, save_figure
+from asr_tutorial.cli import course, data
+from asr_tutorial.cli.common import (
+    CodeName,
+    Commands,
+    SearchName,
+    console_log,
+    overrides_of,
+    passes_overrides,
+    save_figure,
+    use_code,
+)
 
 if TYPE_CHECKING:
     from asr_tutorial.recognizer import Recognizer
@@ -29,6 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(course.app)
 
 ConfigName = Annotated[
     str, typer.Option("--config", "-c", help="A configuration of the package, or a YAML file.", metavar="NAME|FILE")
@@ -44,6 +56,15 @@ Search = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Code = Annotated[
+    CodeName,
+    typer.Option(
+        help="mine: with your own answers from the course in the place of our code.",
+        callback=use_code,
+        envvar="ASR_TUTORIAL_CODE",
+        is_eager=True,
+    ),
+]
 
 
 @app.command(context_settings=passes_overrides)
@@ -56,6 +77,7 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
     ] = None,
+    code: Code = CodeName.ours,
 ) -> None:
     """Train a recogniser, then measure it on the test sets.
 
@@ -70,6 +92,8 @@ def train(
       asr-tutorial train --data.train='\\[my/train.tsv]' --data.dev='\\[my/dev.tsv]' --data.test='\\[]'
 
       asr-tutorial train --resume runs/20260101-120000_tinyspeech
+
+      asr-tutorial train --code mine
     """
     from asr_tutorial.config import load_config
     from asr_tutorial.errors import ConfigError
@@ -93,6 +117,7 @@ def overfit(
     context: typer.Context,
     config: ConfigName = "tinyspeech",
     steps: Annotated[int, typer.Option(min=2, help="Optimiser steps.")] = 200,
+    code: Code = CodeName.ours,
 ) -> None:
     """Learn one batch by heart: the first thing to try when a model does not learn.
 
@@ -131,6 +156,7 @@ def evaluate(
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Show so many of the worst utterances.")] = 0,
     device: Device = "auto",
+    code: Code = CodeName.ours,
 ) -> None:
     """Word and character error rate on a corpus.
 
@@ -176,6 +202,7 @@ def transcribe(
     search: Search = SearchName.greedy,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with scores and lengths.")] = False,
     device: Device = "auto",
+    code: Code = CodeName.ours,
 ) -> None:
     """Write down what is said in audio files: any sample rate, mono or stereo, any length.
 

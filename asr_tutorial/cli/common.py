@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +27,35 @@ class SearchName(enum.StrEnum):
     greedy = "greedy"
     ctc = "ctc"
     joint = "joint"
+
+
+class CodeName(enum.StrEnum):
+    """Choices of ``--code``."""
+
+    ours = "ours"
+    mine = "mine"
+
+
+def use_code(choice: CodeName) -> CodeName:
+    """Start the program anew with other code than it has now, if that is asked for.
+
+    The learner's code must be in place before any module of the library is imported. The environment carries the choice
+    to worker processes.
+    """
+    from asr_tutorial.course.finder import CODE, WORKSPACE
+    from asr_tutorial.course.workspace import Workspace
+
+    if choice == os.environ.get(CODE, CodeName.ours):
+        if choice is CodeName.mine:
+            typer.echo(Workspace.find().describe_code(), err=True)
+        return choice
+    environment = {**os.environ, CODE: choice.value}
+    if choice is CodeName.mine:
+        environment[WORKSPACE] = str(Workspace.find().folder)
+    command = [sys.executable, "-m", "asr_tutorial", *sys.argv[1:]]
+    if os.name == "nt":  # exec would let the prompt come back at once
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
+    os.execve(sys.executable, command, environment)
 
 
 passes_overrides = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -108,4 +139,5 @@ def _how_to_resume(started: float) -> str:
     if not saved:
         return ""
     run = max(saved, key=lambda state: state.stat().st_mtime).parents[2]
-    return f"; go on with: asr-tutorial train --resume {run}"
+    code = " --code mine" if os.environ.get("ASR_TUTORIAL_CODE") == CodeName.mine else ""
+    return f"; go on with: asr-tutorial train --resume {run}{code}"

@@ -136,7 +136,7 @@ def sequential_batches(lengths: Sequence[int], batch_frames: int, frame_multiple
 
 
 def padding_share(plans: Sequence[BatchPlan], lengths: Sequence[int] | np.ndarray) -> float:
-    """Share of the frames of the planned batches that are padding."""
+    """Share of the frames of the planned batches that are padding; 0 where nothing is planned."""
     padded = sum(plan.frames * len(plan.indices) for plan in plans)
     real = sum(int(lengths[index]) for plan in plans for index in plan.indices)
     return 1 - real / padded if padded else 0.0

@@ -31,7 +31,13 @@ WindowName = Literal["povey", "hann", "hamming", "rectangular"]
 
 
 def num_frames(samples: int, frame_length: int, frame_shift: int) -> int:
-    """How many whole frames fit in a waveform (Kaldi's ``snip_edges``): none that would hang over its end."""
+    """How many whole frames fit in a waveform (Kaldi's ``snip_edges``): none that would hang over its end.
+
+    Args:
+        samples: length of the waveform, perhaps less than one frame.
+        frame_length: samples in a frame.
+        frame_shift: samples from the start of one frame to the start of the next.
+    """
     return 1 + (samples - frame_length) // frame_shift if samples >= frame_length else 0
 
 
@@ -44,18 +50,22 @@ def frame(waveform: Tensor, frame_length: int, frame_shift: int) -> Tensor:
         frame_shift: samples from the start of one frame to the start of the next.
 
     Returns:
-        ``(..., frames, frame_length)``, a view: no sample is copied.
+        ``(..., frames, frame_length)``, whole frames only.
 
     Raises:
         AudioError: the waveform is shorter than one frame.
     """
-    samples = waveform.shape[-1]
+    _check_samples(waveform.shape[-1], frame_length)
+    # A view, no sample is copied: (..., samples) -> (..., frames, frame_length)
+    return waveform.unfold(-1, frame_length, frame_shift)
+
+
+def _check_samples(samples: int, frame_length: int) -> None:
     if samples < frame_length:
         raise AudioError(
             f"the waveform has {samples} samples, one frame needs {frame_length}: "
             "leave out recordings this short (data.min_seconds), or pad them with silence"
         )
-    return waveform.unfold(-1, frame_length, frame_shift)  # (..., samples) -> (..., frames, frame_length)
 
 
 def window_function(name: WindowName, length: int) -> Tensor:
@@ -84,7 +94,10 @@ def window_function(name: WindowName, length: int) -> Tensor:
 
 
 def hertz_to_mel(hertz: Tensor) -> Tensor:
-    """The mel scale, on which equal steps sound equally far apart (O'Shaughnessy 1987; the variant used by HTK)."""
+    """The mel scale, on which equal steps sound equally far apart (O'Shaughnessy 1987; the variant used by HTK).
+
+    ``1127 * ln(1 + hertz / 700)``, elementwise: 1000 Hz are 1000 mel.
+    """
     return 1127.0 * torch.log1p(hertz / 700.0)
 
 
@@ -109,13 +122,8 @@ def mel_filterbank(
     Raises:
         ConfigError: impossible frequencies, or so many filters that one of them holds no bin.
     """
-    nyquist = sample_rate / 2
-    high = high_freq if high_freq > 0 else nyquist + high_freq
-    if not 0 <= low_freq < high <= nyquist:
-        raise ConfigError(
-            f"mel filters from {low_freq:g} to {high:g} Hz are impossible at {sample_rate} samples per second: "
-            f"choose 0 <= features.low_freq < features.high_freq <= {nyquist:g}"
-        )
+    _check_frequencies(sample_rate, low_freq, high_freq)
+    high = high_freq if high_freq > 0 else sample_rate / 2 + high_freq
     limits = hertz_to_mel(torch.tensor([low_freq, high], dtype=torch.float64))
     # Feet and peaks together: filter m stands on points m, m + 1, m + 2.
     points = torch.linspace(float(limits[0]), float(limits[1]), n_mels + 2, dtype=torch.float64)
@@ -123,31 +131,48 @@ def mel_filterbank(
     bins = hertz_to_mel(torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (sample_rate / fft_size)).unsqueeze(1)
     rising, falling = (bins - left) / (peak - left), (right - bins) / (right - peak)  # (bins, n_mels) each
     filters = torch.minimum(rising, falling).clamp(min=0.0)
+    _check_filters(filters, fft_size)
+    return filters.float()
+
+
+def _check_frequencies(sample_rate: int, low_freq: float, high_freq: float) -> None:
+    nyquist = sample_rate / 2
+    high = high_freq if high_freq > 0 else nyquist + high_freq
+    if not 0 <= low_freq < high <= nyquist:
+        raise ConfigError(
+            f"mel filters from {low_freq:g} to {high:g} Hz are impossible at {sample_rate} samples per second: "
+            f"choose 0 <= features.low_freq < features.high_freq <= {nyquist:g}"
+        )
+
+
+def _check_filters(filters: Tensor, fft_size: int) -> None:
     empty = (filters.sum(dim=0) == 0).nonzero().flatten().tolist()
     if empty:
         raise ConfigError(
-            f"{len(empty)} of {n_mels} mel filters, the first is number {empty[0]}, are so narrow that no frequency "
-            f"of the {fft_size}-point spectrum falls into them: use a smaller features.n_mels or a longer "
+            f"{len(empty)} of {filters.shape[1]} mel filters, the first is number {empty[0]}, are so narrow that no "
+            f"frequency of the {fft_size}-point spectrum falls into them: use a smaller features.n_mels or a longer "
             "features.frame_length_ms"
         )
-    return filters.float()
 
 
 def power_spectrum(frames: Tensor, window: Tensor, preemphasis: float, fft_size: int) -> Tensor:
     """Power of each frequency in each frame.
 
+    Four steps, within each frame: subtract its mean, pre-emphasise, multiply by the window, and take the squared
+    magnitude of the Fourier transform.
+
     Args:
         frames: ``(..., frames, frame_length)``.
         window: ``(frame_length,)``.
         preemphasis: share of the previous sample that is subtracted from each sample; speech is weak in high
-            frequencies, and this lifts them.
+            frequencies, and this lifts them. The first sample of a frame counts as its own predecessor.
         fft_size: length of the Fourier transform; frames are padded to it with zeros.
 
     Returns:
         ``(..., frames, fft_size // 2 + 1)``; entry k belongs to ``k * sample_rate / fft_size`` Hz.
     """
     centred = frames - frames.mean(dim=-1, keepdim=True)  # a constant offset carries no sound
-    # The first sample of a frame has no predecessor in it; Kaldi takes the sample itself for its predecessor.
+    # The sample before the frame is not at hand here; Kaldi does without it too.
     first = centred[..., :1] * (1 - preemphasis)
     others = centred[..., 1:] - preemphasis * centred[..., :-1]
     windowed = torch.cat([first, others], dim=-1) * window

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from asr_tutorial.errors import CorpusError
@@ -47,13 +47,7 @@ class MVN(nn.Module):
         frames, total, squares = 0, np.zeros(n_mels), np.zeros(n_mels)  # float64: millions of frames are added up
         for index, utterance in enumerate(utterances):
             features = np.asarray(utterance, dtype=np.float64)
-            if features.ndim != 2 or features.shape[1] != n_mels:
-                raise CorpusError(
-                    f"utterance {index} has features of shape {features.shape}, (frames, {n_mels}) is needed: "
-                    "set features.n_mels to what the corpus holds"
-                )
-            if not np.isfinite(features).all():
-                raise CorpusError(f"utterance {index} holds NaN or infinite features: remove it from the corpus")
+            _check_features(index, features, n_mels)
             frames += len(features)
             total += features.sum(axis=0)
             squares += np.square(features).sum(axis=0)
@@ -65,7 +59,18 @@ class MVN(nn.Module):
         self.inverse_std.copy_(torch.from_numpy(1 / np.sqrt(variance)))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Normalise ``(batch, frames, n_mels)`` with real frames ``lengths (batch,)``; padding comes out as 0."""
+        """Subtract the mean and divide by the standard deviation of each mel bin.
+
+        Kind ``global`` takes both from :meth:`fit`. Kind ``utterance`` takes both over the real frames of each
+        utterance, the variance as the mean of squared deviations and never below ``VARIANCE_FLOOR``.
+
+        Args:
+            features: ``(batch, frames, n_mels)``, padded at the end with anything.
+            lengths: ``(batch,)`` real frames of each utterance, at least 1.
+
+        Returns:
+            ``(batch, frames, n_mels)`` in the type of ``features``; padding comes out as 0.
+        """
         real = padding_mask(lengths.to(features.device), features.shape[1]).unsqueeze(-1)  # (batch, frames, 1)
         # NaN or infinity behind an utterance's end must not survive a multiplication by 0, hence masked_fill.
         values = features.float().masked_fill(~real, 0.0)
@@ -80,3 +85,13 @@ class MVN(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.kind!r}, n_mels={len(self.mean)}"
+
+
+def _check_features(index: int, features: NDArray[np.float64], n_mels: int) -> None:
+    if features.ndim != 2 or features.shape[1] != n_mels:
+        raise CorpusError(
+            f"utterance {index} has features of shape {features.shape}, (frames, {n_mels}) is needed: "
+            "set features.n_mels to what the corpus holds"
+        )
+    if not np.isfinite(features).all():
+        raise CorpusError(f"utterance {index} holds NaN or infinite features: remove it from the corpus")

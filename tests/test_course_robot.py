@@ -1,0 +1,206 @@
+"""A robot goes through the course: opens notebooks, answers exercises in its own way, trains what it has built."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from asr_tutorial.course.manifest import find_exercise, load_course
+from asr_tutorial.course.mistakes import mutants, variants
+
+MARK = re.compile(r'^@exercise\("(\d+\.\d+)"\)', re.MULTILINE)
+CHAPTERS = load_course()
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.id)
+COUNTER = '''
+"""Counts calls, in whichever process, and writes the counts down at its end."""
+import atexit, collections, json, os
+calls = collections.Counter()
+def count(name):
+    calls[name] += 1
+def write():
+    if "ROBOT_COUNTS" in os.environ and calls:
+        with open(os.environ["ROBOT_COUNTS"], "w") as file:
+            json.dump(calls, file)
+atexit.register(write)
+'''
+# What a training of a plain Transformer on characters does not come by: conversions to PyTorch's masks, gradients by
+# hand, the tools of other searches, encoders and corpora.
+NOT_IN_TRAINING = {"1.4", "1.5", "1.6", "2.4", "2.5", "3.3", "3.5", "3.6", "4.3", "4.4", "5.5", "5.6"}
+SMALL = [
+    "--training.max_steps=50",
+    "--training.precision=fp32",
+    "--training.device=cpu",
+    "--training.log_every=10",
+    "--training.validate_every=50",
+    "--training.validation_search=greedy",
+    "--training.schedule.warmup_steps=10",
+    "--training.optimizer.lr=1e-3",
+    "--training.ema_decay=0",
+    "--data.batch_seconds=20",
+    "--data.train=[tinyspeech/dev]",
+    "--data.dev=[few.tsv]",
+    "--data.test=[]",
+    "--model.d_model=48",
+    "--model.d_ff=96",
+    "--model.encoder_layers=2",
+    "--model.decoder_layers=1",
+    "--model.conv_kernel=0",
+    "--model.subsampling_channels=8",
+]
+
+
+def counting(code: str, number: str) -> str:
+    """The code with a call of the counter at the start of each function."""
+    tree = ast.parse(code)
+    count = ast.parse(f"__import__('robot_counter').count('{number}')").body
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            at = 1 if ast.get_docstring(node) is not None else 0
+            node.body[at:at] = count
+    return ast.unparse(tree)
+
+
+def answered(code: str, number: str) -> str:
+    """An answer as it stands in a cell: marked above its first definition."""
+    return re.sub(r"^(?=def |class )", f'@exercise("{number}")\n', code, count=1, flags=re.MULTILINE)
+
+
+def fill(notebook: nbformat.NotebookNode, answers: dict[str, str]) -> None:
+    for cell in notebook.cells:
+        mark = MARK.search(cell.source)
+        if cell.cell_type == "code" and mark and mark[1] in answers:
+            cell.source = answered(answers[mark[1]], mark[1])
+
+
+def run(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, str]:
+    """Execute a notebook; returns what each check printed."""
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    printed = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and (check := re.search(r' = check\("(\d+\.\d+)"\)$', cell.source, re.MULTILINE)):
+            printed[check[1]] = "".join(output.get("text", "") for output in cell.outputs)
+    return printed
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with a new workspace, and an environment that knows it."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "robot_counter.py").write_text(COUNTER, encoding="utf-8")
+    patch = pytest.MonkeyPatch()
+    patch.delenv("ASR_TUTORIAL_CODE", raising=False)
+    patch.delenv("ASR_TUTORIAL_WORKSPACE", raising=False)
+    patch.setenv("PYTHONPATH", str(folder))
+    patch.setenv("ASR_TUTORIAL_CACHE", str(folder / "cache"))
+    terminal(folder, "start", "workspace")
+    yield folder
+    patch.undo()
+
+
+def terminal(folder: Path, *arguments: str, **environment: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "asr_tutorial", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def losses(run_folder: Path) -> list[float]:
+    log = (run_folder / "train.log").read_text(encoding="utf-8")
+    return [float(number) for number in re.findall(r"step \d+ loss (\d+\.\d+)", log)]
+
+
+@pytest.mark.slow
+class TestLearner:
+    """In order: each test goes on where the one before has left the workspace."""
+
+    @each_chapter
+    def test_a_chapter_as_shipped_runs_to_its_end(self, desk, chapter):
+        notebook = nbformat.read(desk / "workspace" / f"{chapter.name}.ipynb", as_version=4)
+        printed = run(notebook, desk / "workspace")
+        assert printed.keys() == {exercise.id for exercise in chapter.exercises}
+        for number, text in printed.items():
+            assert "NOT STARTED" in text, f"{number} says loudly that nothing is there yet"
+
+    @each_chapter
+    def test_a_chapter_answered_in_another_way_than_ours(self, desk, chapter):
+        path = desk / "workspace" / f"{chapter.name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        fill(notebook, {e.id: counting(variants(e)[0].code, e.id) for e in chapter.exercises})
+        nbformat.write(notebook, path)
+        printed = run(notebook, desk / "workspace")
+        for number, text in printed.items():
+            assert "right. Verified:" in text, text
+            assert f"Kept in workspace/mine/{number}.py" in text, text
+
+    def test_everything_is_mine(self, desk):
+        text = terminal(desk, "status", COLUMNS="160")
+        exercises = [exercise for chapter in CHAPTERS for exercise in chapter.exercises]
+        assert re.search(rf"│ all +│ .*│ +{len(exercises)} │ +0 │ +0 │", text), text
+        assert "every exercise is yours" in terminal(desk, "next")
+
+    def test_training_runs_the_learners_functions(self, desk):
+        terminal(desk, "data", "manifest", "tinyspeech/test", "--out", "all.tsv")
+        lines = (desk / "all.tsv").read_text(encoding="utf-8").splitlines()
+        (desk / "few.tsv").write_text("\n".join(lines[:5]) + "\n", encoding="utf-8")
+        counts = desk / "counts.json"
+        text = terminal(desk, "train", "--code", "mine", *SMALL, "--run-dir", "run_mine", ROBOT_COUNTS=str(counts))
+        assert "code: mine" in text
+        assert "borrowed  nothing" in text
+        called = json.loads(counts.read_text(encoding="utf-8"))
+        every = {exercise.id for chapter in CHAPTERS for exercise in chapter.exercises}
+        assert every - NOT_IN_TRAINING <= called.keys(), f"not called: {every - NOT_IN_TRAINING - called.keys()}"
+        assert called["1.1"] >= 50 * 4, "attention is the learner's own, not the fused kernel: four calls a step"
+
+    def test_training_agrees_with_the_library(self, desk):
+        terminal(desk, "train", *SMALL, "--run-dir", "run_ours")
+        mine, ours = losses(desk / "run_mine"), losses(desk / "run_ours")
+        assert len(ours) == 5
+        assert max(abs(a - b) for a, b in zip(mine, ours, strict=True)) <= 1e-3, (mine, ours)
+
+    def test_checkpoints_load_under_either_code(self, desk):
+        texts = {}
+        for checkpoint in ("run_mine", "run_ours"):
+            for code in ("mine", "ours"):
+                out = desk / f"{checkpoint}_{code}.json"
+                terminal(desk, "evaluate", "-m", checkpoint, "--corpus", "few.tsv", "--code", code, "--json", str(out))
+                texts[checkpoint, code] = [r["hypothesis"] for r in json.loads(out.read_text())["results"]]
+            assert texts[checkpoint, "mine"] == texts[checkpoint, "ours"]
+
+
+@pytest.mark.slow
+class TestBeginner:
+    @each_chapter
+    def test_wrong_answers_are_told_which_mistake_they_are(self, desk, chapter, tmp_path):
+        workspace = tmp_path / "workspace"
+        terminal(tmp_path, "start", "workspace")
+        notebook = nbformat.read(workspace / f"{chapter.name}.ipynb", as_version=4)
+
+        def wanted(cell: nbformat.NotebookNode) -> bool:
+            if cell.cell_type != "code":
+                return False
+            statements = ast.parse(cell.source).body
+            imports = all(isinstance(statement, ast.Import | ast.ImportFrom) for statement in statements)
+            return imports or bool(MARK.search(cell.source)) or " = check(" in cell.source
+
+        notebook.cells = [cell for cell in notebook.cells if wanted(cell)]
+        wrong = {exercise.id: mutants(exercise, "rewritten")[0] for exercise in chapter.exercises}
+        fill(notebook, {number: cell.code for number, cell in wrong.items()})
+        for number, text in run(notebook, workspace).items():
+            sentences = {m.name: m.sentence for m in mutants(find_exercise(number))}
+            assert "NOT RIGHT YET" in text, text
+            assert sentences[wrong[number].name] in " ".join(text.split()), text
+        assert not list((workspace / "mine").glob("*")), "a wrong answer is not kept"
