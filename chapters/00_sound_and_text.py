@@ -190,6 +190,7 @@ Audio(careless, rate=RATE)
 # Write `num_frames` and `frame`. The call of `_check_samples` is there already; it refuses waveforms shorter than one frame. The three dots
 # in `(..., samples)` mean any number of leading axes, for example a batch.
 
+
 # %%
 @exercise("0.1")
 def num_frames(samples: int, frame_length: int, frame_shift: int) -> int:
@@ -265,6 +266,7 @@ print(f"{len(x)} samples became {frames.numel()} numbers: each sample is in 2 or
 # Write `power_spectrum` for frames of shape `(..., frames, frame_length)`. `torch.fft.rfft(values, n=...)` transforms the last axis, pads it
 # with zeros to length `n` and gives the $N/2 + 1$ complex numbers, with `.real` and `.imag`. Don't write into `frames`: they may overlap in
 # memory.
+
 
 # %%
 @exercise("0.2")
@@ -399,6 +401,7 @@ show("features.fbank.window_function")
 # version calls `_check_filters(filters, fft_size)` before it returns, which refuses filters so narrow that no bin falls into them; do the
 # same if you like.
 
+
 # %%
 @exercise("0.3")
 def hertz_to_mel(hertz: Tensor) -> Tensor:
@@ -470,6 +473,7 @@ print(f"80 filters: {below} of them have their peak below 1000 Hz, an eighth of 
 #
 # **Predict.** What does the picture of the sentence look like before the logarithm? And how do the pictures of the sentence and of the same
 # sentence ten times softer differ, before and after?
+
 
 # %%
 def picture(axes, values: Tensor, low: float, high: float, top: float = 80):
@@ -565,6 +569,7 @@ show("features.normalize.MVN.__init__")
 # %% [markdown]
 # `inverse_std` is $1 / \sigma$. `padding_mask(lengths, frames)` gives `(batch, frames)`, True where a frame is real. Beware of what stands in
 # the padding: it may be anything, NaN included, and NaN times 0 is NaN.
+
 
 # %%
 @exercise("0.4")
@@ -709,6 +714,7 @@ show("tokenizer.CharTokenizer.__init__")
 # %% [markdown]
 # You can use `self._ids`, `self.unk_id`, `self.normalize(text)` (single spaces, the alphabet's letter case), `self.special_ids` (a set),
 # `self.id_to_token(token)` and the constant `SPACE`. `decode` belongs to the base class and must work for tokens of several characters too.
+
 
 # %%
 @exercise("0.5")
@@ -882,6 +888,7 @@ with plots.style():
 # and the space first. Two questions hide in it. An é may be stored as one character or as e followed by an accent; which characters do the
 # texts have, then? (`normalize_text` settles it.) And in which order do the ids stand, so that the same texts, shuffled, give the same ids?
 
+
 # %%
 @exercise("0.6")
 class CharTokenizer:  # these methods become part of asr_tutorial.tokenizer.CharTokenizer
@@ -920,6 +927,7 @@ print(greek.decode(greek.encode("Πού είναι")))
 #
 # In the loop, our version calls `_check_features(index, features, n_mels)`, which refuses arrays of the wrong shape and NaN. And mind the
 # number type: 32-bit floats have some seven digits, and a sum of ten million frames needs more.
+
 
 # %%
 @exercise("0.7")

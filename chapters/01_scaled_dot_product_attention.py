@@ -748,6 +748,7 @@ print(numerical_gradient(lambda x: (x**3).sum(), np.array([1.0, 2.0, 3.0])))
 # `keepdims=True`. `forward` may keep whatever it likes as attributes of `self`; `backward` finds them there. The array
 # `x` has any shape. `np` is at hand.
 
+
 # %%
 @exercise("1.4")
 class Softmax:  # these methods become part of asr_tutorial.by_hand.Softmax
@@ -797,7 +798,7 @@ print("as autograd:", np.allclose(layer.backward(g), theirs.grad))
 scores = np.array([0.3, -0.2, 1.0, 0.1, -0.5])
 
 with plots.style():
-    figure, axes = plt.subplots(1, 3, figsize=(9.2, 3.1), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(9.2, 3.4), layout="constrained")
     for ax, factor in zip(axes, (1, 4, 16), strict=True):
         layer = Softmax()
         p = layer.forward(np.tile(factor * scores, (5, 1)))  # the same five scores in each of 5 rows
@@ -807,9 +808,11 @@ with plots.style():
             number = f"{jacobian[i, j]:+.2f}".replace("-", "−") if abs(jacobian[i, j]) >= 0.005 else "0"
             shade = "white" if abs(jacobian[i, j]) > 0.12 else "black"
             ax.text(j, i, number, ha="center", va="center", fontsize=7, color=shade)
-        ax.set(title=f"scores × {factor}: largest p = {p.max():.2f}", xlabel="input j", xticks=range(5), yticks=range(5))
+        ax.set(
+            title=f"scores × {factor}: largest p = {p.max():.2f}", xlabel="input j", xticks=range(5), yticks=range(5)
+        )
     axes[0].set_ylabel("output i")
-    figure.suptitle("The surer the softmax, the emptier its Jacobian", x=0.005, ha="left", fontsize=10)
+    figure.suptitle("The surer the softmax, the emptier its Jacobian", x=0.005, ha="left", weight="bold")
     figure.colorbar(image, ax=axes, label=r"size of $\partial p_i / \partial x_j$", pad=0.01)
 plt.show()
 
@@ -860,6 +863,7 @@ plt.show()
 # Write both passes. The input has any number of axes in front: `(batch, time, inputs)`, say. `self.weight` and
 # `self.bias` (an array or None) are there already. `backward` returns the gradient of the input, and stores the other
 # two as `self.weight_gradient` and `self.bias_gradient`.
+
 
 # %%
 @exercise("1.5")
@@ -949,6 +953,7 @@ print("bias:  ", np.allclose(layer.bias_gradient, theirs.bias.grad), layer.bias_
 # Write both passes. Any axes in front come along, so transpose with `x.swapaxes(-2, -1)`. `self.softmax` is a `Softmax`
 # along the last axis (yours, if it passed). A query that may attend to nothing gives zeros and gets zeros. `np` and
 # `math` are at hand.
+
 
 # %%
 @exercise("1.6")

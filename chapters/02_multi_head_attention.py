@@ -985,6 +985,7 @@ show("by_hand.MultiHeadAttention.gradients")
 # Write both passes. The mask may have two, three or four axes, as in 2.3. From this cell on, `MultiHeadAttention` in
 # the notebook is the class by hand; the one that trains is `library.MultiHeadAttention`.
 
+
 # %%
 @exercise("2.5")
 class MultiHeadAttention:  # these methods become part of asr_tutorial.by_hand.MultiHeadAttention

@@ -161,6 +161,7 @@ def padding_mask(lengths: Tensor, max_length: int | None = None) -> Tensor:
     _check_fit(lengths, max_length)
     raise NotImplementedError("exercise 3.1")
 
+
 # %%
 padding_mask = check("3.1")
 
@@ -198,6 +199,7 @@ def causal_mask(size: int, device: torch.device | str | None = None) -> Tensor:
         (size, size) boolean, rows = queries, columns = keys, True on and below the diagonal.
     """
     raise NotImplementedError("exercise 3.2")
+
 
 # %%
 causal_mask = check("3.2")
@@ -250,6 +252,7 @@ def combine_masks(padding: Tensor, causal: Tensor) -> Tensor:
         (batch, queries, keys) boolean.
     """
     raise NotImplementedError("exercise 3.3")
+
 
 # %%
 key_mask, combine_masks = check("3.3")
@@ -353,6 +356,7 @@ def pad_tokens(sequences: Sequence[Sequence[int]], length: int, pad: int) -> Ten
         ``(batch, length)`` int64.
     """
     raise NotImplementedError("exercise 3.4")
+
 
 # %%
 pad_features, pad_tokens = check("3.4")
@@ -477,6 +481,7 @@ def to_torch_attention_mask(mask: Tensor, num_heads: int) -> Tensor:
         (queries, keys), or (batch * num_heads, queries, keys).
     """
     raise NotImplementedError("exercise 3.5")
+
 
 # %%
 to_torch_key_padding_mask, to_torch_attention_mask = check("3.5")
@@ -865,6 +870,7 @@ def sequential_batches(lengths: Sequence[int], batch_frames: int, frame_multiple
 def padding_share(plans: Sequence[BatchPlan], lengths: Sequence[int] | np.ndarray) -> float:
     """Share of the frames of the planned batches that are padding; 0 where nothing is planned."""
     raise NotImplementedError("exercise 3.6")
+
 
 # %%
 sequential_batches, padding_share = check("3.6")

@@ -703,6 +703,8 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
 schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimizer, 3e-3, total_steps=STEPS, pct_start=0.1, anneal_strategy="linear"
 )
+five = range(2, len(unseen), len(unseen) // 5)[:5]  # five sentences to read, spread over the voices
+print(f"what is said:        {unseen.texts[five[0]]}")
 losses, curve, step, epoch, start = [], [], 0, 0, time.process_time()
 model.train()
 while step < STEPS and time.process_time() - start < SECONDS:
@@ -721,21 +723,20 @@ while step < STEPS and time.process_time() - start < SECONDS:
         if step in LISTEN:
             heard = listen()
             curve.append((step, wer(unseen.texts, heard), cer(unseen.texts, heard)))
-            print(f"step {step:3}  loss {loss.item():.2f}  heard: {heard[0] or '(nothing: blanks only)'}")
+            print(f"step {step:3}  loss {loss.item():.2f}  {heard[five[0]] or '(nothing: blanks only)'}")
         if step == STEPS:
             break
     epoch += 1
 heard = listen()
-print("  reference            ", unseen.texts[0])
 if step < STEPS:
     print(f"\nThis machine did {step} of {STEPS} steps in {SECONDS} seconds: raise SECONDS to read more words.")
 
 # %% [markdown]
 # Training goes through stages, and in this order nearly always. First *blanks*: saying nothing in each frame is the cheapest
 # way to be less wrong. It looks as if the model were broken, and many a run was stopped here too early. Then the most
-# frequent *letters*, E, T and N. Then the loss falls quickly, and letters come where they are spoken: the spelling follows
-# the sound. Last the *words*, for which the model needs to know what the sound does not say: silent letters, and where one
-# word ends.
+# frequent *letters*, T and S and the like. Then the loss falls quickly, and letters come where they are spoken: the spelling
+# follows the sound. Last the *words*, for which the model needs to know what the sound does not say: silent letters, and
+# where one word ends.
 
 # %% tags=["nbval-ignore-output"]
 with plots.style():
@@ -774,7 +775,6 @@ plt.show()
 # [character error rate](../docs/glossary.md#character-error-rate) (CER) counts letters.
 
 # %% tags=["nbval-ignore-output"]
-five = range(2, len(unseen), len(unseen) // 5)[:5]  # spread over the voices
 for index in five:
     print(f"said   {unseen.texts[index]}\nheard  {heard[index]}\n")
 right = sum(word in text.split() for said, text in zip(unseen.texts, heard, strict=True) for word in said.split())

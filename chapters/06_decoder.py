@@ -936,7 +936,7 @@ for search in ("greedy", "joint"):
 # %% [markdown]
 # ## Deep dive: how well does it bear its own mistakes?
 #
-# Optional. [Exposure bias](../docs/glossary.md#exposure-bias) says that a decoder which has read only perfect texts
+# Optional. Exposure bias says that a decoder which has read only perfect texts
 # is helpless after a mistake. Measure it: 400 texts of six letters; the third letter that the model reads is replaced
 # by a wrong one, and then all letters by random ones. **Predict** which answers suffer, and for how long.
 

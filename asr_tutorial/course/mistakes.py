@@ -110,9 +110,9 @@ def _plain(value: Any) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().double().numpy()
+        return value.detach().cpu().double().numpy().copy()
     if isinstance(value, np.ndarray | np.number | int | float) and not isinstance(value, bool):
-        return np.asarray(value, dtype=np.float64)
+        return np.array(value, dtype=np.float64)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [_plain(item) for item in value]
     return value if isinstance(value, str) else repr(value)

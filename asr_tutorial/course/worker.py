@@ -44,7 +44,7 @@ PLUMBING = "asr_tutorial.config"
 """A module of the library that holds no exercise, and takes longest to import."""
 MOST_PRINTED = 600
 """Characters of the learner's own printing that are handed back."""
-MEMORY = 4 << 30
+MEMORY = 3 << 30
 """Bytes that a child may allocate."""
 
 

@@ -31,7 +31,7 @@ def same(got: Any, expected: Any, why: str, tolerance: float = 1e-5) -> None:
     if not wrong.any():
         return
     if ours.size <= MOST_NUMBERS:
-        raise AssertionError(_sentences(_show(ours), _show(theirs), why))
+        raise AssertionError(_sentences(_show(expected), _show(got), why))
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     share = f"{int(wrong.sum())} of {wrong.size} values differ, the first at index {first}"
     raise AssertionError(_sentences(f"{ours[first]:.4g} at index {first}", f"{theirs[first]:.4g} ({share})", why))
@@ -42,13 +42,17 @@ def _sentences(expected: object, got: object, why: str) -> str:
     return "\n".join(f"{name:>8}: " + str(text).replace("\n", "\n" + " " * 10) for name, text in lines.items())
 
 
-def _numbers(values: Any) -> np.ndarray:
+def _array(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(values)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return _array(values).astype(np.float64)
 
 
 def _show(values: Any) -> str:
-    array = _numbers(values)
+    array = _array(values)
     return np.array2string(array, precision=4, suppress_small=True, separator=", ", threshold=MOST_NUMBERS)
