@@ -28,7 +28,7 @@ demo: $(VENV)/.installed
 
 course: $(VENV)/.installed-course
 	$(BIN)/asr-tutorial start workspace
-	$(BIN)/jupyter lab workspace
+	$(BIN)/jupyter lab --notebook-dir=workspace
 
 test: lint
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope \

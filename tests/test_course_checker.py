@@ -149,7 +149,7 @@ def test_the_learners_other_answers_stay_out_of_a_check(checker, monkeypatch):
 
 def test_long_lines_of_feedback_are_folded():
     text = str(Feedback(SCORES, "wrong", failures=["why: " + "word " * 60], sentence="sentence " * 40))
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 88
 
 
 class TestMistakes:

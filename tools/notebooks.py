@@ -95,13 +95,13 @@ def is_executed(notebook: Notebook) -> bool:
 def execute(notebook: Notebook) -> None:
     """Run a solution notebook in its folder and keep its outputs.
 
-    The workspace of whoever runs this stays out of it.
+    The workspace of whoever runs this stays out of it; one thread, as in the tests.
     """
     from nbclient import NotebookClient
 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ASR_TUTORIAL_")}
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(environment | {"OMP_NUM_THREADS": "1"})
     SOLUTIONS.mkdir(exist_ok=True)
     client = NotebookClient(
         notebook, timeout=CELL_TIMEOUT, record_timing=False, resources={"metadata": {"path": str(SOLUTIONS)}}

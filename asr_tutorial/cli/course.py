@@ -32,9 +32,9 @@ def start(
 
     for line in Workspace(folder.expanduser().resolve()).start():
         typer.echo(line)
-    typer.echo(
-        f"\nYour workspace: {folder}\nOpen it:        jupyter lab {folder}\nSee where you are: asr-tutorial status"
-    )
+    typer.echo(f"\nyour workspace     {folder}")
+    typer.echo(f"open it            jupyter lab --notebook-dir={folder}   (or the folder in your editor)")
+    typer.echo("see where you are  asr-tutorial status")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -19,7 +19,7 @@ from asr_tutorial.errors import CourseError
 
 TIME_LIMIT = 20.0
 """Seconds for the tests of one exercise; right answers take a small part of one."""
-WIDTH = 100
+WIDTH = 88
 """Columns that feedback is folded to."""
 MOST_FAILURES = 2
 """Failures that are shown: the first says most."""
