@@ -39,7 +39,7 @@ WARM = (
     "tqdm",
     "sympy",
 )
-"""What the library needs, imported once; torch takes sympy when a gradient is asked for with a direction."""
+"""What the library needs, imported once."""
 PLUMBING = "asr_tutorial.config"
 """A module of the library that holds no exercise, and takes longest to import."""
 MOST_PRINTED = 600

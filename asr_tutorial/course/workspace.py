@@ -20,7 +20,6 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -256,66 +255,49 @@ def _same_answer(cell: str, ours: str) -> bool:
     return bodies(cell) == bodies(ours)
 
 
-def code_cells(path: Path) -> Iterator[str]:
+def code_cells(path: Path) -> list[str]:
     """Texts of the code cells of a notebook or a percent script.
 
     Raises:
-        CourseError: a notebook that is not JSON.
+        CourseError: a file that cannot be read as one.
     """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        for cell in _notebook(path, text)["cells"]:
-            if cell["cell_type"] == "code":
-                yield "".join(cell["source"])
-        return
-    for head, body in _percent_cells(text):
-        if "[markdown]" not in head:
-            yield body
+    return [cell.source for cell in _open(path).cells if cell.cell_type == "code"]
+
+
+def _open(path: Path) -> Any:
+    import jupytext
+
+    try:
+        return jupytext.read(path)
+    except Exception as error:  # whatever a damaged file makes of its readers
+        reason = str(error).strip().split("\n")[0][:200]
+        raise CourseError(
+            f"{path} is not a notebook ({reason}): take it from {path.parent / 'backups'}, or delete it and start again"
+        ) from error
+
+
+def _is_marked(text: str, exercise: Exercise) -> bool:
+    return re.search(rf"""^@exercise\(["']{re.escape(exercise.id)}["']\)""", text, re.MULTILINE) is not None
 
 
 def _read_cell(path: Path, exercise: Exercise) -> str | None:
-    mark = re.compile(rf"""^@exercise\(["']{re.escape(exercise.id)}["']\)""", re.MULTILINE)
-    return next((text.strip() + "\n" for text in code_cells(path) if mark.search(text)), None)
+    return next((text.strip() + "\n" for text in code_cells(path) if _is_marked(text, exercise)), None)
 
 
 def _write_cell(path: Path, exercise: Exercise, new: str) -> None:
-    old = _read_cell(path, exercise)
-    assert old is not None
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        notebook = _notebook(path, text)
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code" and "".join(cell["source"]).strip() == old.strip():
-                cell["source"] = new.strip().splitlines(keepends=True)
-                cell["outputs"], cell["execution_count"] = [], None
-        text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-    else:
-        text = text.replace(old.strip(), new.strip(), 1)
+    import jupytext
+
+    notebook = _open(path)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code" and _is_marked(cell.source, exercise))
+    cell.source, cell.outputs, cell.execution_count = new.strip(), [], None
     temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(
+        jupytext.writes(notebook, "ipynb" if path.suffix == ".ipynb" else "py:percent"), encoding="utf-8"
+    )
     temporary.replace(path)
-
-
-def _notebook(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise CourseError(
-            f"{path} is not a notebook ({error}): restore it from backups, or delete it and start"
-        ) from None
-
-
-def _percent_cells(text: str) -> list[tuple[str, str]]:
-    """Heading line and body of each cell of a percent script."""
-    blocks = re.split(r"^(# ?%%.*)$", text, flags=re.MULTILINE)[1:]
-    return list(zip(blocks[::2], (body.strip("\n") for body in blocks[1::2]), strict=True))
 
 
 def _digest(path: Path) -> str:
     """Hash of what a person wrote in a chapter's file: sources, not outputs or metadata."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in _notebook(path, text)["cells"]]
-    else:
-        cells = [(head.strip(), body.strip()) for head, body in _percent_cells(text)]
+    cells = [(cell.cell_type, cell.source.strip()) for cell in _open(path).cells]
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()[:16]
