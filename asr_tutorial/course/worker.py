@@ -28,17 +28,7 @@ from asr_tutorial.course.finder import install
 from asr_tutorial.course.manifest import REPOSITORY, Exercise, find_exercise
 
 TESTS = REPOSITORY / "tests" / "exercises"
-WARM = (
-    "torch",
-    "torch.nn.functional",
-    "torch.utils.data",
-    "numpy",
-    "soundfile",
-    "soxr",
-    "sentencepiece",
-    "tqdm",
-    "sympy",
-)
+WARM = ("torch", "torch.nn.functional", "torch.utils.data", "numpy", "soundfile", "soxr", "sentencepiece", "tqdm")
 """What the library needs, imported once."""
 PLUMBING = "asr_tutorial.config"
 """A module of the library that holds no exercise, and takes longest to import."""
