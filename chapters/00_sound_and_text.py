@@ -21,7 +21,8 @@
 # Nothing here is learnt from data. But every model of this course looks through these few functions, and a mistake in them is never reported:
 # the model only hears a little less well.
 #
-# **You need** Python, matrices and a little PyTorch. No earlier chapter. **Time:** about three hours, half of it for the core exercises.
+# **You need** Python, matrices and a little PyTorch. No earlier chapter. **Time:** about three hours without the optional exercises, half of
+# them for the core ones.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -235,7 +236,7 @@ num_frames, frame = check("0.1")
 frames = frame(x * 2**15, 400, 160)
 print("frames:", tuple(frames.shape), " num_frames says", num_frames(len(x), 400, 160))
 print("the end of frame 0 is the middle of frame 1:", bool((frames[0, 160:] == frames[1, :240]).all()))
-print(f"{len(x)} samples became {frames.numel()} numbers: each sample is in 2 or 3 frames")
+print(f"{len(x)} samples became {frames.numel()} numbers: each sample is in 2 or 3 frames, fewer at the ends")
 
 # %% [markdown]
 # ## The spectrum of a frame
@@ -332,13 +333,13 @@ for index, name in ((vowel, "vowel in MUCH"), (fricative, "SH in SHOES")):
 
 # %% [markdown]
 # The teeth of the comb are the multiples of the voice's pitch; they are there because the vocal folds repeat themselves. The hills over them,
-# the [formants](../docs/glossary.md#formant), are the mouth, and they are what makes one vowel differ from another. A fricative has no comb,
-# since nothing repeats.
+# the [formants](../docs/glossary.md#formant), are the mouth, and they are what makes one vowel differ from another. A
+# [fricative](../docs/glossary.md#fricative) has no comb, since nothing repeats.
 #
 # The dotted line is the end of what 8000 samples per second can hold. The vowel loses next to nothing there, the fricative a good part of
 # itself. Whoever has spelt a name on the telephone, S as in Sam, F as in Fred, has met that line.
 #
-# Now the window. A tone that swings a whole number of times in the frame needs none; any other is cut off in the middle of a swing.
+# Now the window. Hardly any tone swings a whole number of times in a frame: where the frame ends, it is cut off in the middle of a swing.
 
 # %%
 tone = torch.cos(2 * math.pi * 1020 * torch.arange(400) / RATE) * 2**15
@@ -397,9 +398,9 @@ show("features.fbank.window_function")
 # **Exercise 0.3** · 25 minutes · difficulty 3 of 5 · core
 #
 # Write `hertz_to_mel` and `mel_filterbank`. Bin $k$ of an `fft_size`-point transform lies at $k \cdot$ `sample_rate / fft_size` hertz.
-# `high_freq` needs a little care: zero or less counts down from the Nyquist frequency. Compute in `torch.float64` and return `.float()`. Our
-# version calls `_check_filters(filters, fft_size)` before it returns, which refuses filters so narrow that no bin falls into them; do the
-# same if you like.
+# `high_freq` needs a little care: zero or less counts down from the Nyquist frequency ($-400$ means 7600 Hz when there are 16,000 samples a
+# second). Compute in `torch.float64` and return `.float()`. Our version calls `_check_filters(filters, fft_size)` before it returns, which
+# refuses filters so narrow that no bin falls into them; do the same if you like.
 
 
 # %%
@@ -511,7 +512,7 @@ print("library's log_mel is the same:", torch.allclose(log_mel(x, RATE), feature
 # %% [markdown]
 # That last picture is the [log-mel](../docs/glossary.md#log-mel) spectrogram, the input of nearly every recogniser of the last decade.
 # `log_mel` composes the functions that you have just written, and nothing else: `frame`, `power_spectrum`, `mel_filterbank`. Its numbers
-# agree with those of Kaldi's `compute-fbank-feats` within a thousandth; a test of the library holds that.
+# agree with Kaldi's, as `kaldi-native-fbank` computes them, within a thousandth; a test of the library holds that.
 #
 # Find the words: SH at 1.2 s is the bright block at the top, the dark gap at 0.5 s is the closed mouth before the CH of MUCH, and the bands
 # that glide from 0.9 s to 1.2 s are the moving formants of YELLOW.
@@ -651,10 +652,8 @@ tonight = torch.from_numpy(read_audio(night.audio, RATE))
 print(f"{why.speaker}: {why.text}\n{night.speaker}: {night.text}")
 
 voices = {why.speaker: log_mel(today, RATE), night.speaker: log_mel(tonight, RATE)}
-batch = torch.zeros(2, max(map(len, voices.values())), 80)
+batch = torch.nn.utils.rnn.pad_sequence(list(voices.values()), batch_first=True)  # zeros fill up the shorter one
 lengths = torch.tensor([len(values) for values in voices.values()])
-for row, values in zip(batch, voices.values(), strict=True):
-    row[: len(values)] = values
 normalised = each(batch, lengths)
 print("batch:", tuple(batch.shape), " real frames:", lengths.tolist())
 print("largest value in the padding:", float(normalised[1, lengths[1] :].abs().max()))
@@ -699,9 +698,10 @@ with plots.style():
 # | 3 | `<unk>` | a character that the vocabulary lacks | targets with such a character |
 # | 4 | `<pad>` | nothing here, the sentence was shorter | fills up a batch, is never trained on |
 #
-# Four tokens seem to mean "nothing", and it is tempting to let one serve for two. Blank is not a space: a space is written, a blank never.
-# Blank is not pad: a model must learn to say blank, most of the time even, and must not learn anything from pad. Pad is not the end: if both
-# are one token, leaving padding out of the loss leaves the end out too, and the model never learns to stop.
+# Four tokens seem to mean "nothing", and it is tempting to let one serve for two. [Blank](../docs/glossary.md#blank)
+# is not a space: a space is written, a blank never. Blank is not pad: a model must learn to say blank, most of the time even, and must not
+# learn anything from pad. Pad is not the end: if both are one token, leaving padding out of the loss leaves the end out too, and the model
+# never learns to stop.
 #
 # **Exercise 0.5** · 15 minutes · difficulty 1 of 5 · core
 #
@@ -873,7 +873,7 @@ with plots.style():
 #
 # With 12 bands the thin lines of the formants have run into broad blocks, and neighbouring harmonics fall into one band. If you still
 # understood it, you are in good company. In a [famous experiment](https://doi.org/10.1126/science.270.5234.303) people understood speech made
-# of noise in as few as four bands.
+# of noise in as few as three bands.
 #
 # So the picture that your functions draw is enough. What a recogniser gets wrong from here on, it cannot blame on its ears.
 
@@ -920,8 +920,8 @@ print(greek.decode(greek.encode("Πού είναι")))
 #
 # **Exercise 0.7** · 20 minutes · difficulty 3 of 5 · optional
 #
-# `MVN.fit` measures $\mu$ and $\sigma$ for the kind `global`; you have used ours above. A corpus does not fit into memory, so utterances come
-# one at a time, as tensors or arrays `(frames, n_mels)`, and are gone again. Every *frame* counts the same, as if all of them stood in one
+# `MVN.fit` measures $\mu$ and $\sigma$ for the kind `global`, and leaves the other kinds as they are; you have used ours above. A corpus
+# does not fit into memory, so utterances come one at a time, as tensors or arrays `(frames, n_mels)`, and are gone again. Every *frame* counts the same, as if all of them stood in one
 # table; the variance is the mean squared deviation, at least `VARIANCE_FLOOR`. Write into the buffers that are there, with
 # `self.mean.copy_(...)` and `self.inverse_std.copy_(...)`. `np` and `torch` are at hand.
 #
@@ -963,7 +963,7 @@ print("16,778,216 ones, added up one after the other in float32:", int(np.cumsum
 # | samples dropped without a filter | worse on fricatives, and nobody knows why |
 # | another window, base of logarithm, scale of samples or mel formula than in training | a pretrained model hears nothing; with your own it goes unnoticed |
 # | statistics over padding, or padding added after normalisation as another value than 0 ([a thread](https://github.com/NVIDIA/NeMo/issues/15562)) | the same utterance gives other words in another batch |
-# | statistics over the mel axis | pauses as bright as vowels, training stalls high |
+# | statistics over the mel axis | pauses as bright as vowels, the loss stalls at a high value |
 # | variance not rooted | some bins ten times as large as others, slow training |
 # | pad = end of sentence ([a thread](https://github.com/huggingface/trl/issues/456)) | the decoder never stops |
 # | blank shares an id ([a thread](https://github.com/espnet/espnet/issues/5620)) | one letter never appears, or the loss is not a number |

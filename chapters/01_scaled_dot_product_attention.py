@@ -15,11 +15,12 @@
 # # 01 · Scaled dot-product attention
 #
 # In this chapter you write the operation that gives the Transformer its reach: a row of vectors asks another row of
-# vectors for what it needs, and gets a mixture of them in reply. It is a handful of lines. Every encoder layer runs it
-# once, every decoder layer twice, and from the end of this chapter on they run yours.
+# vectors for what it needs, and gets a mixture of them in reply. It is a handful of lines. Every layer of the
+# [encoder](../docs/glossary.md#encoder) runs it once, every layer of the [decoder](../docs/glossary.md#decoder) twice, and
+# from the end of this chapter on they run yours.
 #
 # **You need** matrices, a little PyTorch, and chapter 00 (an utterance is a matrix of frames by mel bins).
-# **Time**: about 2.5 hours; the core exercises take one of them.
+# **Time**: about 2.5 hours without the optional exercises; the core ones take one of them.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -29,6 +30,12 @@
 # | 1.4 | softmax with its backward pass, in NumPy | 25 | 3 | optional |
 # | 1.5 | a linear layer with its backward pass | 20 | 2 | optional |
 # | 1.6 | attention with its backward pass | 40 | 4 | optional |
+
+# %%
+# The course comes first: from here on the library has what you wrote in earlier chapters.
+from asr_tutorial.course import check, exercise, here, show
+
+here("01")
 
 # %%
 import math
@@ -42,11 +49,7 @@ from torch.nn import functional as F
 from asr_tutorial import plots
 from asr_tutorial.audio import read_audio
 from asr_tutorial.corpus import read_corpus
-from asr_tutorial.course import check, exercise, here
 from asr_tutorial.features import log_mel
-
-# %%
-here("01")
 
 # %% [markdown]
 # ## Why speech needs it
@@ -88,8 +91,8 @@ here("01")
 # | $K$ | $(m, d)$ | the keys, as wide as the queries, for the two are compared |
 # | $V$ | $(m, d_v)$ | the values, one for each key; their width $d_v$ is free |
 # | $S$ | $(n, m)$ | the scores: $S_{ij}$ says how well query $i$ fits key $j$ |
-# | $W$ | $(n, m)$ | the weights: $W_{ij}$ is the share of value $j$ in answer $i$ |
-# | $C$ | $(n, d_v)$ | the answers, called context: one row for each query |
+# | $W$ | $(n, m)$ | the [weights](../docs/glossary.md#attention-weights): $W_{ij}$ is the share of value $j$ in answer $i$ |
+# | $C$ | $(n, d_v)$ | the answers, called [context](../docs/glossary.md#context): one row for each query |
 #
 # Three steps lead from $Q$, $K$ and $V$ to $C$:
 #
@@ -461,8 +464,8 @@ print(
 )
 
 # %% [markdown]
-# With the division, nothing depends on $d$. Without it, the softmax is *saturated* at a few hundred
-# dimensions: the best of 32 keys leads the second by so much that it takes all but a trace. A weight close to 1
+# With the division, nothing depends on $d$. Without it, the softmax is [saturated](../docs/glossary.md#saturation) at a
+# few hundred dimensions: the best of 32 keys leads the second by so much that it takes all but a trace. A weight close to 1
 # cannot rise, one close to 0 hardly moves, so no gradient comes back. The choice is made at random, before
 # any learning, and it cannot be unmade.
 #
@@ -551,7 +554,7 @@ print(f"the frame at {favourite / 100:.2f} s gets {100 * weights[:, favourite].m
 print(f"it is number {1 + int((lengths > lengths[favourite]).sum())} of {len(lengths)} in length as a vector")
 
 # %% [markdown]
-# A disappointment, and an instructive one. Raw log-mel values are all large and positive, so all frames point in much
+# A disappointment, and an instructive one. Raw log-mel values are nearly all large and positive, so the frames point in much
 # the same direction, and the dot product measures mostly how *long* the key is, that is, how loud the frame. A column:
 # everybody looks at the loudest place. Attention measures what the vectors make large, not what you meant.
 #
@@ -693,7 +696,6 @@ for seconds in (1, 10, 30):
 import numpy as np
 
 from asr_tutorial.by_hand import Array, numerical_gradient
-from asr_tutorial.course import show
 
 np.set_printoptions(precision=3, suppress=True)
 show("by_hand.numerical_gradient")
@@ -1070,7 +1072,7 @@ plt.show()
 #
 # The best step lies between, near the cube root of the precision: some $10^{-5}$ in double and $10^{-2}$ in single. So
 # check gradients in double precision. There an error of $10^{-4}$ is not rounding, it is a mistake. In single
-# precision, with a step of $10^{-5}$, rounding alone makes errors of a per cent, and you cannot tell the two apart.
+# precision, with a step of $10^{-5}$, rounding alone makes errors of a few hundredths, and you cannot tell the two apart.
 
 # %% [markdown]
 # ## The usual mistakes
@@ -1080,16 +1082,16 @@ plt.show()
 # | no division by $\sqrt d$ | no error; training starts slowly or not at all, the more so the wider the heads; maps are black and white from the first step |
 # | division by $d$, or by the root of the number of keys | no error; weights are nearly flat, every answer is nearly the mean of all values |
 # | softmax over the queries (`dim=-2`) | columns sum to 1 instead of rows; with one query, as in decoding, every weight is 1 |
-# | mask inverted | loss falls suspiciously well in training (the model sees what it should predict), decoding is nonsense; or only padding is attended. Public threads: speechbrain #2276, x-transformers #160, pytorch #114083 |
+# | mask inverted | loss falls suspiciously well in training (the model sees what it should predict), decoding is nonsense; or only padding is attended. Public threads: [SpeechBrain 2276](https://github.com/speechbrain/speechbrain/issues/2276), [x-transformers 160](https://github.com/lucidrains/x-transformers/issues/160), [PyTorch 114083](https://github.com/pytorch/pytorch/issues/114083) |
 # | forbidden scores set to 0 instead of very low | 0 is a perfectly ordinary score: padding is attended, and results depend on the batch |
 # | weights set to 0 after the softmax, without sharing out anew | rows sum to less than 1; outputs shrink with the amount of padding |
-# | minus infinity, and a row with nothing allowed | NaN after some thousand steps, when the first such batch comes (pytorch #41508) |
+# | minus infinity, and a row with nothing allowed | NaN after some thousand steps, when the first such batch comes ([PyTorch 41508](https://github.com/pytorch/pytorch/issues/41508)) |
 # | a very low score, and nothing more | a row with nothing allowed attends *evenly* to what is forbidden; it learns from padding |
 # | `key.T` with a batch axis | a shape error if you are lucky |
 # | returning `(weights, context)` | a shape error if you are lucky: with as many keys as value entries there is none |
 
 # %% [markdown]
-# ## Three questions
+# ## Quiz
 #
 # **1.** A query is a vector of zeros. What are its weights and its context, without a mask?
 #

@@ -19,7 +19,7 @@
 # From the end of this chapter on, every encoder and decoder layer in your kernel runs your code.
 #
 # **You need** chapter 01 (scores, weights, `scaled_dot_product_attention`) and PyTorch's `view`, `transpose` and
-# `reshape`. **Time**: about 2.5 hours, of which the core exercises take one.
+# `reshape`. **Time**: about 2.5 hours without the optional exercises; the core ones take one of them.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -92,7 +92,8 @@ from asr_tutorial.metrics import cer
 # **Split.** Head $h$ (counted from 0) gets the features $h d_h$ up to, but not including, $(h + 1) d_h$ of each: $Q_h$
 # of shape $(B, L_q, d_h)$, $K_h$ and $V_h$ of shape $(B, L_k, d_h)$.
 #
-# **Attend** in each head on its own, with the function of chapter 01. Note the $\sqrt{d_h}$: the width of the *head*.
+# **Attend** in each head on its own, with the function of chapter 01. Note the $\sqrt{d_h}$: the width of the *head*. The
+# attention weights, $W$ in chapter 01, are called $A_h$ here, for $W$ now stands for the learnt matrices.
 #
 # $$A_h = \mathrm{softmax}\left(\frac{Q_h K_h^\top}{\sqrt{d_h}}\right) \text{ of shape } (B, L_q, L_k), \qquad C_h = A_h V_h \text{ of shape } (B, L_q, d_h).$$
 #
@@ -676,8 +677,7 @@ with plots.style():
 #
 # - The four maps differ. Whatever these heads do, they do not all do the same.
 # - Most of the ink lies in short vertical strokes: frames all over the utterance look at the same few moments, and at
-#   little else. Head 0 has the fewest and darkest columns. In head 3 the rows from about 0.4 to 1.6 s share one dark
-#   place, around the word WILL.
+#   little else.
 # - There is no dark diagonal. These heads do not, as a rule, look at the frames next to them.
 #
 # The last point can be put into numbers. For each head: how far away, on average, is what it looks at, and over how
@@ -803,7 +803,7 @@ for count, (loss, wrong) in zip(counts, curve, strict=True):
     print(f"{count:2} heads off: loss {loss:.3f}, characters wrong {100 * wrong:.1f} %")
 
 # %% [markdown]
-# The first third of the heads can go almost unnoticed. Then every step costs. One head at a time told half of the story:
+# The first heads can go almost unnoticed. Then every step costs. One head at a time told half of the story:
 # each was dispensable because the others were still there.
 #
 # Look at the last point too. With *all* self-attention of the encoder switched off, most characters are still right. In
@@ -924,9 +924,9 @@ print(f"200 tokens: {again:,.0f} million against {kept:,.0f} million, a factor o
 # ### The gradient of a move
 #
 # `split_heads` computes nothing. It puts each number of its input in another place. Take a single position,
-# $d_{model} = 4$ and two heads: $(a, b, c, d)$ becomes head 1 with $(a, b)$ and head 2 with $(c, d)$. Let the gradient
-# that arrives be $(1, 2)$ for head 1 and $(3, 4)$ for head 2. If $c$ grows a little, then so does the first number of
-# head 2, and nothing else does. So $c$ has the gradient 3. All together, $\mathrm{d}(a, b, c, d) = (1, 2, 3, 4)$.
+# width 4 and two heads: $(a, b, c, d)$ becomes head 0 with $(a, b)$ and head 1 with $(c, d)$. Let the gradient
+# that arrives be $(1, 2)$ for head 0 and $(3, 4)$ for head 1. If $c$ grows a little, then so does the first number of
+# head 1, and nothing else does. So $c$ has the gradient 3. All together, $\mathrm{d}(a, b, c, d) = (1, 2, 3, 4)$.
 #
 # The gradient of a move is the move undone. So the backward pass of `split_heads` is a method that you know, and so is
 # that of `merge_heads`.
@@ -1047,7 +1047,7 @@ for name, gradient in ours.gradients().items():
 # some libraries leave it out. Autograd computes its zero at every step without telling anybody; you see it because you
 # look at one gradient at a time.
 #
-# **Experiment: which path does the learning?** Let one array $x$ attend to itself, with $W^q$ multiplied by a factor.
+# **Experiment: which path does the learning?** Let one array $x$ attend to itself, with $W_Q$ multiplied by a factor.
 # The factor multiplies all scores, so it makes the softmax flatter or sharper. Measure the gradient that comes back to
 # each of 400 positions of $x$ by each of the three paths, as the length of the vector: in the typical position, and in
 # the one where it is largest.
@@ -1084,7 +1084,7 @@ with plots.style():
 
 # %% [markdown]
 # **On the left end** all weights are nearly equal. The queries are tiny, so a key, whose gradient is a sum of queries,
-# gets next to nothing, and a position that asks gets little because $W^q$ hands little back. What learns is the values:
+# gets next to nothing, and a position that asks gets little because $W_Q$ hands little back. What learns is the values:
 # a layer that attends flatly is a mean, and a mean can still be trained.
 #
 # **On the right end** the typical position gets nothing as query and as key, as expected. But look at the other

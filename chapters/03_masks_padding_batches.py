@@ -23,7 +23,7 @@
 #
 # **You need** chapter 01 (attention weights, and what a mask does to them) and chapter 02 (heads). From chapter 00 you
 # need to know that an utterance is a matrix of frames by mel bins, and its transcript a list of token numbers.
-# **Time**: about 2.5 hours, of which the core exercises take 80 minutes.
+# **Time**: about 2.5 hours without the optional exercise, of which the core exercises take 80 minutes.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -381,7 +381,8 @@ print(pad_tokens(token_ids, max(len(ids) for ids in token_ids), tokenizer.pad_id
 
 # %% [markdown]
 # In the library, `collate` calls your two functions for features, targets and the decoder's tokens, and gives a
-# `Batch`, which holds the lengths beside the padded tensors. It rounds the time axis up:
+# `Batch`, which holds the lengths beside the padded tensors. It rounds the time axis up. (What `shifted_and_golden` makes
+# for the decoder is the subject of chapter 06.)
 
 # %%
 show("dataset.batch.collate")
@@ -437,8 +438,8 @@ plt.show()
 # %% [markdown]
 # Random batches waste about a quarter of the work. Sorting wastes almost nothing, and has two faults. Each utterance
 # meets the same company in every epoch, so that the gradients are less varied than they could be. And nearly every
-# batch has a length of its own, while libraries prepare and keep kernels for each new shape. Buckets give up a few per
-# cent and get both back: random company, and a handful of shapes. That is why the time axis is rounded up.
+# batch has a length of its own, while libraries prepare and keep kernels for each new shape. Buckets pay with
+# some padding and get both back: random company, and a handful of shapes. That is why the time axis is rounded up.
 #
 # Training in this library uses `BucketBatchSampler`; evaluation, where the order does not matter, uses
 # `sequential_batches`, which is optional exercise 3.6. TinySpeech is tame: in a corpus that mixes one-second answers
@@ -555,7 +556,7 @@ for name, change in {"right": key_mask, "none": no_mask, "inverted": inverted_ma
 # little worse, and only in batches of mixed lengths.
 #
 # **Inverted**, cross-attention sees padding only. The decoder is left with the tokens that it wrote itself, and becomes
-# what then remains: a language model that puts together pieces of its training set. All texts begin alike, whatever is
+# what then remains: a language model that puts together pieces of its training set. Most texts begin alike, whatever is
 # said. The longest utterance has no padding, so its decoder may attend to nothing at all and gets zeros. If your first
 # model writes something like language that has nothing to do with the sound, look at the masks before you look anywhere
 # else.
@@ -648,8 +649,9 @@ print("all masks: every difference is below 0.00001:", max(leaks["all masks"]) <
 # %% [markdown]
 # With all masks what remains are rounding errors of 32-bit numbers, however much padding there is. Without the
 # attention mask the difference grows with the padding: more and more weight goes to frames that say nothing. Without
-# the masks in the convolutions it is there at once and then stays: a kernel looks only a few frames past the end, so it
-# does not matter how much lies behind. A test with one amount of padding would have called the two the same fault; the
+# the masks in the convolutions it is there at once and soon grows no further: the kernels of all layers together look only
+# a little past the end, so it does not matter how much lies behind. A test with one amount of padding would have called
+# the two the same fault; the
 # curve tells you which one it is.
 
 # %% [markdown]

@@ -20,7 +20,7 @@
 # learnt vectors does not.
 #
 # **You need** chapters [01](01_scaled_dot_product_attention.ipynb) and [02](02_multi_head_attention.ipynb) (attention) and the
-# sine and cosine from school. **Time**: about 2.5 hours, of which the core exercises take 75 minutes.
+# sine and cosine from school. **Time**: about 2.5 hours without the optional exercise, of which the core exercises take 75 minutes.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -28,6 +28,12 @@
 # | 4.2 | adding positions to an input, from an offset on | 20 | 1 | core |
 # | 4.3 | the rotation that moves any encoding by a number of positions | 30 | 3 | core |
 # | 4.4 | rotary positions, as many current models have them | 25 | 3 | optional |
+
+# %%
+# The course comes first: from here on the library has what you wrote in earlier chapters.
+from asr_tutorial.course import check, exercise, here, show
+
+here("04")
 
 # %%
 import math
@@ -44,14 +50,10 @@ from asr_tutorial.attention import MultiHeadAttention, scaled_dot_product_attent
 from asr_tutorial.audio import read_audio
 from asr_tutorial.config import ModelConfig
 from asr_tutorial.corpus import read_corpus, resolve
-from asr_tutorial.course import check, exercise, here, show
 from asr_tutorial.encoder import Encoder
 from asr_tutorial.features import log_mel
 from asr_tutorial.metrics import wer
 from asr_tutorial.positional import positional_encoding
-
-# %%
-here("04")
 
 # %% [markdown]
 # ## Attention does not know order
@@ -861,8 +863,8 @@ model.decoder.positional = true_positions
 # cannot tell how far it has come. That mistake you would notice at once.
 #
 # Off by one is the dangerous one. It costs a few words, and nobody looks for it, because the output reads well. The comparison in
-# the plot above finds it at the second letter. The tests of exercise 4.2
-# make it for your module, and chapter 06 makes it for the whole decoder.
+# the plot above finds it at the second letter. The tests of exercise 4.2 make it for your module, and chapter 06 makes it for the
+# whole decoder.
 
 # %% [markdown]
 # ## Experiment: who else knows the order?
@@ -897,10 +899,10 @@ print(f"front end: {recognizer.config.model.subsampling}; convolution in each la
 #
 # In the toy experiment training did not find the rotation. Then why not build it in? That is the idea of [rotary position
 # embedding](../docs/glossary.md#rotary-position-embedding) (RoPE): add nothing to the input, and in every attention layer turn
-# each query $q_m$ at position $m$ and each key $k_n$ at position $n$ by its own position. Write $T_t$ for the rotation of
+# each query $q_m$ at position $m$ and each key $k_n$ at position $n$ by its own position. Write $\Theta_t$ for the rotation of
 # position $t$, which turns hand $i$ by $w_i t$. The score becomes
 #
-# $$(T_m\, q_m) \cdot (T_n\, k_n) = q_m \cdot (T_m^\top T_n)\, k_n = q_m \cdot T_{n - m}\, k_n .$$
+# $$(\Theta_m\, q_m) \cdot (\Theta_n\, k_n) = q_m \cdot (\Theta_m^\top \Theta_n)\, k_n = q_m \cdot \Theta_{n - m}\, k_n .$$
 #
 # Where the two stand enters through $n - m$ only, with nothing to learn. Many of today's language models use it, and some speech
 # models.
@@ -993,7 +995,7 @@ plot_accuracy(long | {"rotary": rotary}, "Rotary positions carry what was learnt
 # | embedding not scaled, or scaled twice | tokens drown in positions, or positions in tokens (the plot of lengths) |
 
 # %% [markdown]
-# ## Questions
+# ## Quiz
 #
 # **1.** An encoder without positions and with an averaging front end is trained with CTC, which labels each frame. You shuffle
 # the frames of a test utterance. What happens to the labels of the frames?

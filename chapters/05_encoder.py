@@ -19,8 +19,8 @@
 # end you train it for a minute on speech and read the first words that it recognises.
 #
 # **You need** chapters [02](02_multi_head_attention.ipynb) (multi-head attention), [03](03_masks_padding_batches.ipynb)
-# (padding masks) and [04](04_positional_encoding.ipynb) (positions). **Time**: about 3 hours, of which the core exercises
-# take 85 minutes.
+# (padding masks) and [04](04_positional_encoding.ipynb) (positions). **Time**: about 3 hours without the optional
+# exercises, of which the core ones take 85 minutes.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -30,6 +30,12 @@
 # | 5.4 | the encoder | 25 | 3 | core |
 # | 5.5 | a convolution inside the layer, as a Conformer has it | 20 | 3 | optional |
 # | 5.6 | subsampling by pooling | 25 | 3 | optional |
+
+# %%
+# The course comes first: from here on the library has what you wrote in earlier chapters.
+from asr_tutorial.course import check, exercise, here, show
+
+here("05")
 
 # %%
 import time
@@ -44,7 +50,6 @@ from asr_tutorial import plots
 from asr_tutorial.audio import read_audio
 from asr_tutorial.config import FeaturesConfig, ModelConfig
 from asr_tutorial.corpus import read_corpus, select
-from asr_tutorial.course import check, exercise, here, show
 from asr_tutorial.ctc import best_path
 from asr_tutorial.dataset import FeatureStore, SpeechDataset, SpeechLoader, frames_needed
 from asr_tutorial.features import MVN, FrequencyWarp, log_mel
@@ -52,9 +57,6 @@ from asr_tutorial.masks import padding_mask
 from asr_tutorial.metrics import cer, wer
 from asr_tutorial.tokenizer import CharTokenizer
 from asr_tutorial.training.step import pick_precision
-
-# %%
-here("05")
 
 # %% [markdown]
 # ## Why fewer frames
@@ -66,8 +68,8 @@ here("05")
 # **By hand.** An utterance of 6 s has $T = 600$ frames, hence $600^2 = 360\,000$ scores per head and layer. With one frame
 # for every four, $T = 150$ and there are $150^2 = 22\,500$: a sixteenth.
 #
-# What stops us from going further? The text has to fit. The CTC loss, which you use at the end of this chapter, wants at
-# least one frame for each letter, and one more between two equal letters.
+# What stops us from [subsampling](../docs/glossary.md#subsampling) further? The text has to fit. The CTC loss, which you
+# use at the end of this chapter, wants at least one frame for each letter, and one more between two equal letters.
 #
 # **Predict** before you run the cell: keep one frame of 2, 4, 8 or 16. For which share of the bundled sentences is there
 # still a frame for every letter?
@@ -319,7 +321,7 @@ with torch.no_grad():
 # $\mathrm{norm}$ is [layer normalisation](../docs/glossary.md#layer-normalisation): it brings each frame's vector to mean 0
 # and variance 1, then scales and shifts each of its $d$ numbers by learnt weights. It stands *before* the sublayer and
 # inside the bracket, and the stream itself is never normalised. This is called [pre-norm](../docs/glossary.md#pre-norm). The
-# first Transformer had it the other way, $x \leftarrow \mathrm{norm}(x + \mathrm{sublayer}(x))$: post-norm.
+# first Transformer had it the other way, $x \leftarrow \mathrm{norm}(x + \mathrm{sublayer}(x))$: [post-norm](../docs/glossary.md#post-norm).
 #
 # **By hand.** Let a frame be $x = (3, 1)$, with mean 2 and standard deviation 1, so $\mathrm{norm}(x) = (1, -1)$. Let the
 # sublayer double what it gets: $(2, -2)$. Pre-norm gives $x + (2, -2) = (5, -1)$. A layer that adds to the *normalised*
@@ -443,8 +445,8 @@ plt.show()
 # gradient goes past all sublayers along the sum, and the layers near the input get no less than the others.
 #
 # Middle: the surprise. In a post-norm stack the last layer's gradient is large however deep the stack is; in a pre-norm
-# stack it falls as layers are added, about as $1 / \sqrt{\text{layers}}$. A learning rate that suits a shallow post-norm
-# model makes the last layers of a deep one jump at the first step. This is why the first Transformers needed a long
+# stack it falls as layers are added, about as $1 / \sqrt{\text{layers}}$. In a deep post-norm stack, then, a learning rate
+# that suits the rest makes the last layers jump at the first step. This is why the first Transformers needed a long
 # [warm-up](../docs/glossary.md#warm-up), and why pre-norm needs little of it (Xiong et al. 2020).
 #
 # Right: the price. Nothing normalises the pre-norm stream, and it grows with each layer that adds to it. Hence one more norm
@@ -566,10 +568,10 @@ plt.show()
 #
 # $$x \leftarrow x + \mathrm{conv}(\mathrm{norm}(x))$$
 #
-# The module widens each frame to $2d$ numbers and uses one half as a gate for the other: $a \cdot \sigma(b)$, with
-# $\sigma(b) = 1/(1 + e^{-b})$ between 0 and 1 (a *gated linear unit*). Then a *depthwise* convolution mixes neighbouring
-# frames, each channel with a kernel of its own; a norm, the activation $\mathrm{SiLU}(x) = x\,\sigma(x)$, and a projection
-# follow.
+# The module widens each frame to $2d$ numbers and uses the second half, $b$, as a gate for the first, $a$: it takes
+# $a \cdot \sigma(b)$, with $\sigma(b) = 1/(1 + e^{-b})$ between 0 and 1 (a *gated linear unit*). Then a *depthwise*
+# convolution mixes neighbouring frames, each channel with a kernel of its own; a norm, the activation $\mathrm{SiLU}(x) = x\,\sigma(x)$, a projection and
+# dropout follow.
 #
 # **By hand.** A channel holds $a = (1, 2, 4)$ with gates $b = (0, 0, 0)$, so $\sigma(b) = 0.5$ and the gated values are
 # $(0.5, 1, 2)$. With the kernel $(1, 0, -1)$ and zeros at the ends the convolution gives $(0 - 1,\; 0.5 - 2,\; 1 - 0) = (-1,
@@ -577,8 +579,8 @@ plt.show()
 #
 # **Exercise 5.5** · 20 minutes · difficulty 3 of 5 · optional
 #
-# Write `ConvModule.forward`. As in 5.1, what lies in the padding must be zero where the kernel reads it. If you skip this
-# exercise, the library's version is used below.
+# Write `ConvModule.forward`. As in 5.1, what lies in the padding must be zero where the kernel reads it. `F` has `glu` and
+# `silu`; a `Conv1d` wants (batch, channels, time). If you skip this exercise, the library's version is used below.
 
 # %%
 show("encoder.ConvModule.__init__")
@@ -701,6 +703,7 @@ STEPS, SECONDS = 600, 90
 LISTEN = (25, 50, 75, 100, 150, 200, 300, 400, 500, 600)
 
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98))
+# The learning rate rises over the first tenth of the steps, the warm-up, and falls to nothing over the rest.
 schedule = torch.optim.lr_scheduler.OneCycleLR(
     optimizer, 3e-3, total_steps=STEPS, pct_start=0.1, anneal_strategy="linear"
 )
@@ -716,7 +719,7 @@ while step < STEPS and time.monotonic() < end:
         )
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # a single odd batch must not throw the model
         optimizer.step()
         schedule.step()
         step += 1
@@ -911,7 +914,8 @@ print(f"{len(features)} frames become {lengths.item()}; weights: {weights}")
 # - **The last norm forgotten.** The output grows with depth, and the first losses are huge.
 # - **Positions added in each layer**, or twice: the model hears positions better than sound.
 # - **`F.dropout` without the mode.** The same file gives another text each time.
-# - **Stopped too early.** Blanks only for the first steps is what CTC does (CTCModel issue 12); a bug would last.
+# - **Stopped too early.** Blanks only for the first steps is what CTC does
+#   ([CTCModel #12](https://github.com/cyprienruffino/CTCModel/issues/12)); a bug would last.
 
 # %% [markdown]
 # ## Quiz

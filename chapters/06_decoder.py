@@ -31,6 +31,12 @@
 # | 6.4 | two heads on one encoder: CTC and decoder | 15 | 2 | core |
 
 # %%
+# The course comes first: from here on the library has what you wrote in earlier chapters.
+from asr_tutorial.course import check, exercise, here, show
+
+here("06")
+
+# %%
 import math
 from collections.abc import Sequence
 
@@ -47,7 +53,6 @@ from asr_tutorial.audio import read_audio
 from asr_tutorial.config import Config, ModelConfig, from_dict
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.corpus.read import REPOSITORY
-from asr_tutorial.course import check, exercise, here, show
 from asr_tutorial.ctc import best_path
 from asr_tutorial.decoder import DecoderCache, LayerCache
 from asr_tutorial.features import FeatureExtractor
@@ -59,9 +64,6 @@ from asr_tutorial.synthetic import SyntheticTask
 from asr_tutorial.tokenizer import CharTokenizer, Tokenizer
 
 torch.set_num_threads(1)  # the model of this chapter is so small that threads would mostly wait for each other
-
-# %%
-here("06")
 
 # %% [markdown]
 # ## One token after another
@@ -331,7 +333,7 @@ show("decoder.Decoder.__init__")
 # %% [markdown]
 # In order:
 #
-# 1. **Embedding times $\sqrt d$.** The embedding's rows start with a standard deviation of $1 / \sqrt d$.
+# 1. **[Embedding](../docs/glossary.md#embedding) times $\sqrt d$.** The embedding's rows start with a standard deviation of $1 / \sqrt d$.
 #    Multiplied by `self.scale` $= \sqrt d$ they are about as large as the sines of the positions that are added
 #    next.
 # 2. **Positions and dropout**, as in the encoder.
@@ -440,7 +442,7 @@ print("the same for 200 tokens:", 200, "and", sum(range(1, 201)))
 # $$\mathcal L = \lambda \, \mathcal L_\text{CTC} + (1 - \lambda) \, \mathcal L_\text{attention},$$
 #
 # where $\mathcal L_\text{attention}$ is the cross-entropy from above and the [CTC](../docs/glossary.md#ctc) weight
-# $\lambda$ lies between 0.3 and 0.5 as a rule. CTC has to walk through the sound from left to right, and so teaches
+# $\lambda$ lies between 0.2 and 0.5 as a rule. CTC has to walk through the sound from left to right, and so teaches
 # the encoder an order that attention alone must find by itself. Chapter 07 opens the CTC loss, chapter 08 the
 # training, chapter 09 lets both heads vote on each token.
 
@@ -493,8 +495,8 @@ SpeechTransformer = check("6.4")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 6.4` in a terminal, one hint at a time.
 #
-# **Try it** on the synthetic task of chapter 05: ten letters, each a random but fixed spectrum that is held for 4 to
-# 8 frames, with noise. Texts have 2 to 8 letters.
+# **Try it** on a synthetic task, made in memory and learnt in seconds: ten letters, each a random but fixed spectrum that
+# is held for 4 to 8 frames, with noise. Texts have 2 to 8 letters.
 
 
 # %%
@@ -607,7 +609,7 @@ watched = task_of_lengths(8, 8).batch(size=1, seed=4)
 print("We watch an utterance that training never has:", watched.texts[0])
 
 # %% [markdown]
-# The training itself takes some 15 seconds on one core, with the functions that you have written.
+# The training itself takes well under a minute on one core, with the functions that you have written.
 
 # %% tags=["nbval-ignore-output"]
 STEPS = 600
@@ -720,8 +722,9 @@ with plots.style():
 #
 # ## It recognises
 #
-# Now without a teacher: the model starts from SOS and reads its own words. `greedy_search` takes the likeliest token
-# at each step until EOS; it uses your decoder with its cache. Chapter 09 is about better ways. The letter error rate
+# Now without a teacher: the model starts from SOS and reads its own words. [Greedy
+# search](../docs/glossary.md#greedy-search), `greedy_search` in the code, takes the likeliest token at each step until EOS;
+# it uses your decoder with its cache. Chapter 09 is about better ways. The letter error rate
 # counts wrong, missing and additional letters, as a share of those that were said; it can exceed 100 %. Two hundred
 # utterances that training never had:
 
@@ -869,8 +872,8 @@ draw_maps(
 # ## The same architecture on speech
 #
 # The repository holds a trained recogniser of the bundled corpus. Its encoder layers have a convolution between
-# attention and feed-forward block (chapter 05 mentions it), and it has two decoder layers. Otherwise it is the model
-# that you have just built, and it now runs on your functions.
+# attention and feed-forward block (chapter 05), and it is larger. Otherwise it is the model that you have just built, and
+# it now runs on your functions.
 
 # %%
 recognizer = asr_tutorial.load(REPOSITORY / "data" / "pretrained" / "tinyspeech", device="cpu")
@@ -936,8 +939,8 @@ for search in ("greedy", "joint"):
 # %% [markdown]
 # ## Deep dive: how well does it bear its own mistakes?
 #
-# Optional. Exposure bias says that a decoder which has read only perfect texts
-# is helpless after a mistake. Measure it: 400 texts of six letters; the third letter that the model reads is replaced
+# Optional, and nothing to write. Exposure bias says that a decoder which has read only perfect texts is helpless after a
+# mistake. Measure it: 400 texts of six letters; the third letter that the model reads is replaced
 # by a wrong one, and then all letters by random ones. **Predict** which answers suffer, and for how long.
 
 # %% tags=["nbval-ignore-output"]
@@ -967,10 +970,10 @@ with torch.no_grad():
 # model is at work inside the decoder as well, and a wrong word makes the next wrong word likely. Chapter 08 trains
 # with some tokens replaced at random (`token_noise`), so that the decoder learns to trust its ears.
 #
-# Two more things to try with the functions above, each some 15 seconds:
+# Two more things to try with the functions above, each as long as the training above:
 #
-# - `train(fresh_model(), STEPS, ctc_weight=0.0, keep=(80, 150))`: does the diagonal need CTC? (Here hardly. In real
-#   speech, where there are thousands of frames to choose from, it helps a lot.)
+# - `train(fresh_model(), STEPS, ctc_weight=0.0, keep=(80, 150))`: does the diagonal need CTC? (In real speech, with
+#   hundreds of frames to choose from, it helps a lot.)
 # - Set `"positional": "none"` in the configuration. What is the first thing that goes wrong?
 
 # %% [markdown]
@@ -978,12 +981,12 @@ with torch.no_grad():
 #
 # | mistake | what you see |
 # |---|---|
-# | input and answer not shifted | a wonderful loss at once, gibberish in decoding, a flat map. Threads: hkproj #5, Pytorch-Simple-Transformer #3 |
+# | input and answer not shifted | a wonderful loss at once, gibberish in decoding, a flat map ([a thread](https://github.com/hkproj/pytorch-transformer/issues/5) on which row is which) |
 # | both shifted | what it writes begins with the second letter, for that is what it has learnt to answer to SOS |
-# | no EOS among the answers | decoding runs to its length limit. Threads: huggingface/blog #641, stanford_alpaca #126 |
-# | PAD has the same id as EOS | the loss skips EOS together with PAD, and decoding never stops. Threads: trl #456, llm-course #33 |
-# | -100 or -1, which marks "no loss", fed to the embedding | an index error, on a GPU long after the fact. Threads: transformers #15867, audiolm-pytorch #18 |
-# | no causal mask, or a flipped one | like the missing shift: too good to be true. Thread: pytorch #34908 |
+# | no EOS among the answers | decoding runs to its length limit. Threads: [huggingface/blog 641](https://github.com/huggingface/blog/issues/641), [stanford_alpaca 126](https://github.com/tatsu-lab/stanford_alpaca/issues/126) |
+# | PAD has the same id as EOS | the loss skips EOS together with PAD, and decoding never stops. A thread: [TRL 456](https://github.com/huggingface/trl/issues/456) |
+# | -100 or -1, which marks "no loss", fed to the embedding | an index error, on a GPU long after the fact. Threads: [Transformers 15867](https://github.com/huggingface/transformers/issues/15867), [audiolm-pytorch 18](https://github.com/lucidrains/audiolm-pytorch/issues/18) |
+# | no causal mask, or a flipped one | like the missing shift: too good to be true. A thread: [PyTorch 34908](https://github.com/pytorch/pytorch/issues/34908) |
 # | no cross mask | results depend on the other utterances of the batch; a vertical stripe behind the end of the sound |
 # | queries and keys of the cross-attention swapped | a shape error, unless there happen to be as many tokens as frames |
 # | offset forgotten | training is fine, decoding stutters: every token believes it is the first |
@@ -993,7 +996,7 @@ with torch.no_grad():
 # | log-softmax over frames | the CTC loss falls, and means nothing |
 
 # %% [markdown]
-# ## Three questions
+# ## Quiz
 #
 # **1.** The self-attention of the decoder has a causal mask, the cross-attention has none. Would a causal mask over
 # the frames (token $u$ may listen to frames $0 \dots u$) do harm?
@@ -1013,7 +1016,7 @@ with torch.no_grad():
 #
 # It can be either. Lower, because in decoding a mistake changes what is read next, and mistakes come in company.
 # Higher, because mistakes are not spread evenly: hard utterances collect several of them, and leave the others free.
-# (The experiment above prints both numbers for our task.)
+# (For our task, the deep dive prints the accuracy at each position, and `report` the share of right texts.)
 #
 # </details>
 #
@@ -1041,7 +1044,7 @@ with torch.no_grad():
 # - A. Vaswani et al., [Attention is all you need](https://arxiv.org/abs/1706.03762), 2017: the decoder (section
 #   3.1), its mask and its embedding scale (3.4).
 # - W. Chan, N. Jaitly, Q. V. Le and O. Vinyals, [Listen, attend and spell](https://arxiv.org/abs/1508.01211), 2015:
-#   a decoder that writes speech letter by letter, with the first such maps.
+#   a decoder that writes speech letter by letter, with maps such as yours.
 # - L. Dong, S. Xu and B. Xu, [Speech-Transformer](https://doi.org/10.1109/ICASSP.2018.8462506), ICASSP 2018: this
 #   architecture for speech.
 # - S. Kim, T. Hori and S. Watanabe, [Joint CTC-attention based end-to-end speech recognition using multi-task
