@@ -933,7 +933,7 @@ print(greek.decode(greek.encode("Πού είναι")))
 @exercise("0.7")
 class MVN:  # these methods become part of asr_tutorial.features.normalize.MVN
     def fit(self, utterances: Iterable[ArrayLike]) -> None:
-        """Measure mean and variance over utterances ``(frames, n_mels)``; only the kind ``global`` needs it.
+        """Measure mean and variance over utterances ``(frames, n_mels)``; kinds other than ``global`` measure nothing.
 
         Raises:
             CorpusError: no frames at all, another number of mel bins, or values that are not finite.

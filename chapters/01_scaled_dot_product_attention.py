@@ -297,8 +297,8 @@ def scaled_dot_product_attention(
         dropout: probability with which a weight is set to zero (pass 0 outside training).
 
     Returns:
-        The context, (..., queries, d_value), and the weights, (..., queries, keys), whose rows sum to 1. A row in which
-        nothing may be attended gives zeros, with zero gradients.
+        The context, (..., queries, d_value), and the weights, (..., queries, keys), whose rows sum to 1 (without
+        dropout). A row in which nothing may be attended gives zeros, with zero gradients.
 
     Raises:
         ValueError: the shapes of query, key and value do not fit together.

@@ -36,7 +36,7 @@ class MVN(nn.Module):
         self.register_buffer("inverse_std", torch.ones(n_mels))
 
     def fit(self, utterances: Iterable[ArrayLike]) -> None:
-        """Measure mean and variance over utterances ``(frames, n_mels)``; only the kind ``global`` needs it.
+        """Measure mean and variance over utterances ``(frames, n_mels)``; kinds other than ``global`` measure nothing.
 
         Raises:
             CorpusError: no frames at all, another number of mel bins, or values that are not finite.
