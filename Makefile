@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 WORKERS = 2
 
 # One thread per process: two test processes with a thread pool each would fight over the cores.
-TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+TEST_ENV = OMP_NUM_THREADS=1
 
 .PHONY: help demo course test check lint notebooks proofs clean
 

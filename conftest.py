@@ -1,5 +1,6 @@
 """Settings of the notebook checks, so that plain ``pytest --nbval`` does the right thing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # The kernel is the environment that pytest runs in, whatever kernel a notebook was last saved with.
     config.option.nbval_current_env = config.option.nbval_kernel_name is None
+    # Pictures must come as output of their cells, as they do in Jupyter.
+    os.environ.pop("MPLBACKEND", None)
     config.option.nbval_cell_timeout = min(config.option.nbval_cell_timeout, CELL_TIMEOUT)
 
 
