@@ -7,7 +7,8 @@ import pytest
 import torch
 from model_checks import assert_same
 
-from asr_tutorial.ctc import PrefixScorer, best_path, ctc_loss, forced_align, frames_needed
+from asr_tutorial.ctc import PrefixScorer, best_path, ctc_loss, forced_align
+from asr_tutorial.dataset import frames_needed
 
 BLANK = 0
 
