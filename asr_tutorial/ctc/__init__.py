@@ -7,7 +7,7 @@ CTC lets every frame say a token or *blank*. A path says a transcript when repea
 from asr_tutorial.ctc.align import Alignment, forced_align
 from asr_tutorial.ctc.beam import CTCHypothesis, prefix_beam_search, word_level
 from asr_tutorial.ctc.best_path import best_path
-from asr_tutorial.ctc.loss import ctc_loss
+from asr_tutorial.ctc.loss import ctc_loss, training_loss
 from asr_tutorial.ctc.prefix_score import PrefixScorer
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "ctc_loss",
     "forced_align",
     "prefix_beam_search",
+    "training_loss",
     "word_level",
 ]
