@@ -1,8 +1,9 @@
 """Prefix beam search: the transcript whose paths are most probable *together*.
 
-The best path is one path, and another transcript may have more in sum. Prefix beam search walks through the frames with a
-few transcripts so far, the *prefixes*, and adds up what paths it meets of each (Graves 2008, section 7.5.3; Hannun et al.
-2014, "First-pass large vocabulary continuous speech recognition using bi-directional recurrent DNNs", algorithm 1).
+The best path is one path, and another transcript may have more in sum. Prefix beam search walks through the frames
+with a few beginnings of transcripts, the *prefixes*, and adds up the paths of each that it meets (Graves 2008, section
+7.5.3; Hannun et al. 2014, "First-pass large vocabulary continuous speech recognition using bi-directional recurrent
+DNNs", algorithm 1).
 
 Read :func:`prefix_step` first: one frame for all prefixes at once. The arrays are small, a beam by a few tokens, which
 is where NumPy is quicker than PyTorch.
@@ -37,7 +38,7 @@ class CTCHypothesis:
     Attributes:
         tokens: ids without blank.
         score: what the search ranks by, ``log_prob + lm_score``.
-        log_prob: log-probability of the transcript, summed over the paths that the beam kept: at most minus its CTC loss.
+        log_prob: log-probability of the transcript, over the paths that the beam kept: at most minus the CTC loss.
         lm_score: weighted log-probability of the language model and the token bonus; 0 without either.
     """
 
@@ -120,8 +121,8 @@ def prefix_beam_search(
         For each utterance its hypotheses, the best first.
 
     Raises:
-        ConfigError: ``beam_size`` or ``n_best`` below 1, ``min_prob`` outside 0 to 1, blank outside the vocabulary, or a
-            language model that answers with another shape than (n, vocab).
+        ConfigError: ``beam_size`` below 1, ``n_best`` outside 1 to ``beam_size``, ``min_prob`` outside 0 to 1, blank outside
+            the vocabulary, or a language model that answers with another shape than (n, vocab).
     """
     _check_settings(beam_size, n_best, min_prob, blank, log_probs.shape[-1])
     frames = log_probs.detach().double().cpu().numpy()  # (batch, time, vocab)
@@ -179,10 +180,9 @@ def _search(frames: Array, blank: int, beam_size: int, fusion: _Fusion, min_prob
 
 def _largest(values: Array, count: int) -> Array:
     """Places of the ``count`` largest values that are possible at all, the largest first, equal ones in order."""
+    places = np.arange(len(values))
     if len(values) > count:
         places = np.sort(np.argpartition(values, -count)[-count:])
-    else:
-        places = np.arange(len(values))
     places = places[np.argsort(-values[places], kind="stable")]
     possible = places[values[places] > NEVER]
     return possible if len(possible) else places[:1]
@@ -214,9 +214,7 @@ class _PrefixTree:
 class _Fusion:
     """What language model and bonus add to each prefix of a tree, asked for once and kept."""
 
-    def __init__(
-        self, lm: LanguageModel | None, weight: float, bonus: float, eos: int | None, vocab: int
-    ) -> None:
+    def __init__(self, lm: LanguageModel | None, weight: float, bonus: float, eos: int | None, vocab: int) -> None:
         self.lm, self.weight, self.bonus, self.eos, self.vocab = lm, weight, bonus, eos, vocab
         self.needed = lm is not None or bonus != 0
         self._rows: dict[int, Array] = {}

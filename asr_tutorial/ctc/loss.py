@@ -1,9 +1,10 @@
 """The CTC loss by forward-backward, with its gradient derived by hand (Graves et al. 2006, sections 4.1 and 4.2).
 
 In this order: :func:`extend_targets` writes a transcript as a row of states, blanks between its tokens.
-:func:`forward_scores` adds up all paths through these states, frame by frame; it is the whole of the algorithm.
-:func:`log_likelihood` reads off the result. :func:`backward_scores` gets the other direction by running the same function
-on the mirror image, :func:`state_posteriors` says how probable each state is in each frame, and that is the gradient.
+:func:`forward_scores` adds up all paths through these states, frame by frame: the heart of the algorithm.
+:func:`log_likelihood` reads off the result. :func:`backward_scores` gets the other direction by running the same
+recursion on the mirror image, :func:`state_posteriors` says how probable each state is in each frame, and that is the
+gradient.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class _ForwardBackward(torch.autograd.Function):
         return -total
 
     @staticmethod
-    def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, ...]:
         posteriors, states = ctx.saved_tensors
         batch, time, _ = posteriors.shape
         grad = posteriors.new_zeros(batch, time, ctx.vocab)
@@ -214,7 +215,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
         ValueError: shapes that do not fit, lengths beyond the tensors, or a blank outside the vocabulary.
     """
     _check_shapes(log_probs, targets, input_lengths, target_lengths, blank)
-    if not log_probs.dtype == torch.float64:
+    if log_probs.dtype != torch.float64:
         log_probs = log_probs.float()
     device = log_probs.device
     targets, input_lengths, target_lengths = (
