@@ -82,9 +82,9 @@ def beam_search(
     ``max_length`` tokens may still say EOS.
 
     Args:
-        step: prefixes (n, length) to log-probabilities (n, vocab), none above 0; or to a pair of these and attention (n,
-            frames), which a coverage penalty needs. Of several utterances, n is batch * beam_size, the hypotheses of an
-            utterance next to each other. There may be less than ``beam_size`` different ones: then some come twice.
+        step: prefixes (n, length) to log-probabilities (n, vocab), none above 0; or to a pair of these and attention
+            (n, frames), which a coverage penalty needs. n is batch * beam_size, the hypotheses of an utterance next to
+            each other; while there are fewer than ``beam_size`` different ones, some are asked for twice.
         prefix: (length,) ids to start from, SOS for example, or (batch, length).
         beam_size: hypotheses that are kept.
         max_length: most tokens after the prefix, EOS not counted.
@@ -187,8 +187,10 @@ def search(
             utterances = [utterances[row] for row in left.tolist()]
             scores, tokens, parts, parents = scores[left], tokens[left], parts[left], parents[left]
             chosen, limits = chosen[left], limits[left]
-            for part in (coverage, finished, *(scorer for _, scorer in scorers)):
-                part.select(left)
+            coverage.select(left)
+            finished.select(left)
+            for _, scorer in scorers:
+                scorer.select(left)
             if not utterances:
                 break
         coverage.follow(parents)

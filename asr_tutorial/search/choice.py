@@ -9,9 +9,9 @@ from torch import Tensor
 def next_token_log_probs(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """The distribution that a token is drawn from: flatter or steeper, and without its tail.
 
-    First the logits are divided by the temperature. Then only the ``top_k`` most probable tokens stay (Fan et al. 2018),
-    then of these the smallest set of most probable ones that holds at least ``top_p`` of the probability (nucleus
-    sampling, Holtzman et al. 2020); at least one stays. What stays is made to sum to 1 again after each step.
+    First the logits are divided by the temperature. Then only the ``top_k`` most probable tokens stay (Fan et al.
+    2018), then of these the smallest set of most probable ones that holds at least ``top_p`` of the probability
+    (nucleus sampling, Holtzman et al. 2020); at least one stays. What stays is made to sum to 1 again after each step.
 
     Args:
         logits: (..., vocab), or log-probabilities.

@@ -151,7 +151,7 @@ def _write_with_model(
 
     start = torch.full((len(limits), 1), sos, device=encoder_out.device)
     tokens, log_probs, ended = write(step, start, limits, eos, choose)
-    hypotheses = []
+    hypotheses: list[Hypothesis] = []
     for row, parts, end in zip(tokens.tolist(), log_probs.tolist(), ended.tolist(), strict=True):
         length = row.index(eos) if end else min(len(row), int(limits[len(hypotheses)]))
         score = sum(parts)

@@ -104,7 +104,7 @@ def length_normalised(log_prob: Tensor, length: Tensor | int, length_penalty: fl
 def best_possible(log_prob: Tensor, length: int, limit: Tensor | int, length_penalty: float) -> Tensor:
     """A score that no continuation of an unfinished hypothesis can exceed: when to stop a search.
 
-    A hypothesis of ``length`` tokens ends with ``length + 1`` scored tokens at least (EOS now) and ``limit + 1`` at most.
+    A hypothesis of ``length`` tokens ends with ``length + 1`` scored tokens at least (EOS now), ``limit + 1`` at most.
     On the way its log-probability, which is not above 0, can only fall, for each further token adds the logarithm of a
     probability. So the best that can happen is that the rest costs nothing, and that the sum is divided by the length
     that is best for a negative number: the longest one if the exponent is positive.

@@ -28,7 +28,7 @@ class Scorer(Protocol):
         ...
 
     def follow(self, parents: Tensor, tokens: Tensor) -> None:
-        """Hypothesis j of an utterance is now its former hypothesis ``parents[j]`` with ``tokens[j]``: (batch, beam)."""
+        """Hypothesis j of an utterance is now its former ``parents[j]`` with ``tokens[j]``: (batch, beam) both."""
         ...
 
     def select(self, rows: Tensor) -> None:
@@ -166,4 +166,4 @@ class CTCScorer:
         self.state = self.prefixes.extend(self.state, parents, tokens, self.scores)
 
     def select(self, rows: Tensor) -> None:
-        self.state = self.prefixes.keep(self.state, rows)
+        self.state, self.scores = self.prefixes.keep(self.state, rows), self.scores[rows]
