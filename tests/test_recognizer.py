@@ -153,13 +153,30 @@ def test_alignment_finds_the_frames():
     h, i, space, a = recognizer.tokenizer.encode("HI A")
     one_hot_ctc(recognizer, [blank, h, h, blank, i, space, blank, blank, a, a, a, blank, *[blank] * 100])
     aligned = recognizer.align(sound(2.0), "HI A")
-    words = [(word.text, round(word.start, 2), round(word.end, 2)) for word in aligned.words]
-    assert words == [("HI", 0.04, 0.2), ("A", 0.32, 0.44)]
+    words = [(word.text, round(word.start, 4), round(word.end, 4)) for word in aligned.words]
+    # Frame 1 looks at the feature frames around number 4, whose window has its middle at 52.5 ms.
+    assert words == [("HI", 0.0325, 0.1925), ("A", 0.3125, 0.4325)]
     assert [t.text for t in aligned.tokens] == ["H", "I", "▁", "A"]
     assert aligned.tokens[0].score == pytest.approx(0, abs=0.01)
     recognised = recognizer.align(sound(2.0), search="ctc")
     assert recognised.text == "HI A"
     assert recognised.words == aligned.words
+
+
+@pytest.mark.parametrize("kind", ["conv", "vgg", "pool"])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_frame_lies_around_the_sound_that_it_looks_at(kind, factor):
+    recognizer = tiny_recognizer(subsampling=kind, subsampling_factor=factor)
+    features = torch.randn(1, 160, 80, requires_grad=True)
+    frame = 6
+    out, _ = recognizer.model.encoder.subsampling(features, torch.tensor([160]))
+    out[0, frame].square().sum().backward()
+    seen = features.grad[0].abs().sum(dim=1).nonzero()[:, 0]
+    middle = 0.0125 + 0.01 * float(seen[0] + seen[-1]) / 2  # a window is 25 ms long
+    expected = recognizer.encoder_start_seconds + (frame + 0.5) * recognizer.encoder_frame_seconds
+    assert middle == pytest.approx(expected, abs=0.005), (
+        f"{kind} by {factor}: frame {frame} sees feature frames {int(seen[0])} to {int(seen[-1])}, middle {middle:.4f} s"
+    )
 
 
 def test_alignment_of_long_audio_counts_from_its_start():
@@ -169,7 +186,7 @@ def test_alignment_of_long_audio_counts_from_its_start():
     wave = np.concatenate([sound(20, 1), np.zeros(8_000, np.float32), sound(20, 2)])
     aligned = recognizer.align(wave, search="ctc")
     assert aligned.text == "A A"
-    assert aligned.words[0].start == pytest.approx(0.04)
+    assert aligned.words[0].start == pytest.approx(0.0325)
     assert 19 < aligned.words[1].start < 22
     with pytest.raises(AudioError, match=r"40\.5 s .* at most 30 s"):
         recognizer.align(wave, "A A")

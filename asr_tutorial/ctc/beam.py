@@ -121,8 +121,8 @@ def prefix_beam_search(
         For each utterance its hypotheses, the best first.
 
     Raises:
-        ConfigError: ``beam_size`` below 1, ``n_best`` outside 1 to ``beam_size``, ``min_prob`` outside 0 to 1, blank outside
-            the vocabulary, or a language model that answers with another shape than (n, vocab).
+        ConfigError: ``beam_size`` below 1, ``n_best`` outside 1 to ``beam_size``, ``min_prob`` outside 0 to 1, blank
+            outside the vocabulary, or a language model that answers with another shape than (n, vocab).
     """
     _check_settings(beam_size, n_best, min_prob, blank, log_probs.shape[-1])
     frames = log_probs.detach().double().cpu().numpy()  # (batch, time, vocab)

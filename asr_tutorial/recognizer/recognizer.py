@@ -134,8 +134,10 @@ class Recognizer:
     ) -> AlignedText:
         """When each word and token was spoken, by the best path through the CTC head's posteriors (Viterbi).
 
-        CTC posteriors are peaks: a token's time is where the model is sure of it, often late in the sound and shorter
-        than it (Graves et al. 2006, section 3). A frame of the encoder is 40 ms by default.
+        CTC posteriors are peaks: a token's time is where the model is sure of it, which is shorter than the sound and
+        may be a tenth of a second behind it. Nothing in the loss says when a token should come, and a model may find it
+        easier to wait; chapter 07 shows how much ours does. The time of a frame is that of the middle of what it looks
+        at. A frame of the encoder is 40 ms by default.
 
         Args:
             audio: as for :meth:`transcribe`.
@@ -305,6 +307,18 @@ class Recognizer:
         """Seconds from one frame of the encoder to the next."""
         return self.frame_seconds * self.model.subsampling_factor
 
+    @property
+    def encoder_start_seconds(self) -> float:
+        """Where the first frame of the encoder begins, if each is as long as the step from one to the next.
+
+        Its middle is that of what it looks at. The middle of a feature frame is half a window behind its start. A
+        convolution of stride 2 lies around every other frame, the first one to begin with; pooling and LSTMs take
+        frames in groups.
+        """
+        first = 0.0 if self.config.model.subsampling == "conv" else (self.model.subsampling_factor - 1) / 2
+        middle = self.config.features.frame_length_ms / 2000 + first * self.frame_seconds
+        return middle - self.encoder_frame_seconds / 2
+
     def _align_features(self, features: Tensor, text: str | None, search: Search, offset: float) -> AlignedText:
         """Align one piece, (frames, n_mels), that starts ``offset`` seconds into the audio."""
         batch = self._collate([features])
@@ -316,9 +330,14 @@ class Recognizer:
             alignment = forced_align(log_probs, torch.tensor(ids, dtype=torch.long), self.tokenizer.blank_id)
         except ValueError as error:
             raise TextError(f"the text does not fit the audio: {error}; is it what is said there?") from error
-        step = self.encoder_frame_seconds
+        step, first = self.encoder_frame_seconds, self.encoder_start_seconds
         tokens = [
-            TimedText(self.tokenizer.id_to_token(token), offset + start * step, offset + end * step, score)
+            TimedText(
+                self.tokenizer.id_to_token(token),
+                offset + max(first + start * step, 0.0),
+                offset + first + end * step,
+                score,
+            )
             for token, (start, end), score in zip(ids, alignment.spans, alignment.scores, strict=True)
         ]
         return AlignedText(text, self._words(ids, tokens), tokens)
