@@ -8,6 +8,7 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,11 @@ def train(
     context: typer.Context,
     config: ConfigName = "tinyspeech",
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with an interrupted run, in its folder.", metavar="RUN_DIR")
+        str | None,
+        typer.Option(
+            help="Go on with an interrupted run, in its folder; auto: with the one in --run-dir, if there is one.",
+            metavar="RUN_DIR|auto",
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
@@ -94,6 +99,8 @@ def train(
       asr-tutorial train --resume runs/20260101-120000_tinyspeech
 
       asr-tutorial train --code mine
+
+      torchrun --nproc-per-node=4 --max-restarts=3 -m asr_tutorial train --config librispeech_100h
     """
     from asr_tutorial.config import load_config
     from asr_tutorial.errors import ConfigError
@@ -101,12 +108,17 @@ def train(
 
     overrides = overrides_of(context.args)
     console_log()
-    if resume is not None:
+    go_on = resume == "auto"
+    if go_on and run_dir is None:
+        raise ConfigError("--resume auto needs --run-dir: the folder in which the run is, or is to begin")
+    if resume is not None and not go_on:
         if overrides or run_dir is not None:
             raise ConfigError("a resumed run keeps its folder and the settings in its config.yaml: give --resume alone")
         result = run_training(resume=resume)
     else:
-        result = run_training(load_config(config, overrides), run_dir)
+        result = run_training(load_config(config, overrides), run_dir, go_on=go_on)
+    if os.environ.get("RANK", "0") != "0":
+        return
     for name, figures in result.test.items():
         typer.echo(f"{name}: WER {100 * figures['wer']:.1f} %, CER {100 * figures['cer']:.1f} %")
     typer.echo(f"recogniser: {result.checkpoint}")
