@@ -175,7 +175,7 @@ def test_a_frame_lies_around_the_sound_that_it_looks_at(kind, factor):
     middle = 0.0125 + 0.01 * float(seen[0] + seen[-1]) / 2  # a window is 25 ms long
     expected = recognizer.encoder_start_seconds + (frame + 0.5) * recognizer.encoder_frame_seconds
     assert middle == pytest.approx(expected, abs=0.005), (
-        f"{kind} by {factor}: frame {frame} sees feature frames {int(seen[0])} to {int(seen[-1])}, middle {middle:.4f} s"
+        f"{kind} by {factor}: frame {frame} sees {int(seen[0])} to {int(seen[-1])}, their middle at {middle:.4f} s"
     )
 
 
