@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,16 @@ from asr_tutorial.cli.common import (
     passes_overrides,
     save_figure,
     use_code,
+)
+from asr_tutorial.cli.searching import (
+    BeamSize,
+    CoveragePenalty,
+    CTCWeight,
+    LengthPenalty,
+    NBest,
+    RepeatPenalty,
+    Temperature,
+    search_options,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +64,8 @@ Checkpoint = Annotated[
 Search = Annotated[
     SearchName,
     typer.Option(
-        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. joint: both, with a beam."
+        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. prefix, attention, joint: beam "
+        "searches with the CTC head, the decoder, both."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
@@ -163,6 +175,13 @@ def evaluate(
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     search: Search = SearchName.greedy,
+    beam_size: BeamSize = None,
+    nbest: NBest = None,
+    ctc_weight: CTCWeight = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
+    temperature: Temperature = None,
+    repeat_penalty: RepeatPenalty = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write figures and transcripts there.", metavar="FILE")
     ] = None,
@@ -177,17 +196,29 @@ def evaluate(
       asr-tutorial evaluate --checkpoint runs/MY_RUN --corpus tinyspeech/test
 
       asr-tutorial evaluate -m runs/MY_RUN --corpus my/recordings.tsv --search ctc --json figures.json --worst 10
+
+      asr-tutorial evaluate -m runs/MY_RUN --corpus tinyspeech/test --search joint --beam-size 20 --ctc-weight 0.4
     """
     from tqdm import tqdm
 
     from asr_tutorial import metrics
     from asr_tutorial.corpus import read_corpus
 
+    options = search_options(
+        search,
+        beam_size=beam_size,
+        n_best=nbest,
+        ctc_weight=ctc_weight,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        temperature=temperature,
+        repeat_penalty=repeat_penalty,
+    )
     recognizer = _load(checkpoint, device)
     utterances = read_corpus(corpus)
     total = min(len(utterances), limit or len(utterances))
     with tqdm(total=total, unit="utt", leave=False, disable=not sys.stderr.isatty()) as bar:
-        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update)
+        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update, options=options)
     for skip in result.skipped:
         typer.echo(f"skipped {skip.id}: {skip.reason}", err=True)
     for name, counts in (("WER", result.words), ("CER", result.characters)):
@@ -212,7 +243,16 @@ def transcribe(
     checkpoint: Checkpoint,
     files: Annotated[list[Path], typer.Argument(help="Audio in any format that libsndfile reads.", metavar="FILES...")],
     search: Search = SearchName.greedy,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with scores and lengths.")] = False,
+    beam_size: BeamSize = None,
+    nbest: NBest = None,
+    ctc_weight: CTCWeight = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
+    temperature: Temperature = None,
+    repeat_penalty: RepeatPenalty = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list with scores, confidences and alternatives.")
+    ] = False,
     device: Device = "auto",
     code: Code = CodeName.ours,
 ) -> None:
@@ -224,11 +264,22 @@ def transcribe(
 
       asr-tutorial transcribe --checkpoint runs/MY_RUN speech.flac
 
-      asr-tutorial transcribe -m runs/MY_RUN *.wav --json
+      asr-tutorial transcribe -m runs/MY_RUN *.wav --search joint --nbest 5 --json
     """
-    transcripts = _load(checkpoint, device).transcribe([str(file) for file in files], search=search.value)
+    options = search_options(
+        search,
+        beam_size=beam_size,
+        n_best=nbest,
+        ctc_weight=ctc_weight,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        temperature=temperature,
+        repeat_penalty=repeat_penalty,
+    )
+    recognizer = _load(checkpoint, device)
+    transcripts = recognizer.transcribe([str(file) for file in files], search=search.value, options=options)
     if as_json:
-        records = [{"file": str(file), **vars(transcript)} for file, transcript in zip(files, transcripts, strict=True)]
+        records = [{"file": str(file), **asdict(item)} for file, item in zip(files, transcripts, strict=True)]
         typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
         return
     for file, transcript in zip(files, transcripts, strict=True):

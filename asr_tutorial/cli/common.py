@@ -26,6 +26,8 @@ class SearchName(enum.StrEnum):
 
     greedy = "greedy"
     ctc = "ctc"
+    prefix = "prefix"
+    attention = "attention"
     joint = "joint"
 
 
