@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -21,6 +22,28 @@ from asr_tutorial.config import ModelConfig
 from asr_tutorial.dropout import Dropout
 from asr_tutorial.masks import key_mask, padding_mask
 from asr_tutorial.positional import positional_encoding
+
+
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """Apply a convolution to (batch, channels, time, mels), in the memory layout that suits a CPU.
+
+    PyTorch's forward kernel is twice as fast when the channels of a position lie side by side in memory, but the one
+    for the weights' gradient is four times slower then: so the layout changes only where no gradient is wanted.
+    """
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        x = x.to(memory_format=torch.channels_last)
+    return conv(x)
+
+
+def masked_relu(x: Tensor, lengths: Tensor) -> Tensor:
+    """ReLU, and zero behind the end of each utterance: (batch, channels, time, mels), lengths (batch,).
+
+    The front end's tensors are so large that a new one costs more than its arithmetic. So the ReLU works in place, and
+    the mask too where no gradient is wanted; in training ``x`` itself stays as it is, because hooks may look at it.
+    """
+    real = padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
+    masked = x * real if torch.is_grad_enabled() else x.mul_(real)
+    return masked.relu_()
 
 
 def halve(lengths: Tensor) -> Tensor:
@@ -46,9 +69,8 @@ class ConvSubsampling(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = features[:, None]  # (batch, 1, time, mels)
         for conv in self.convs:
-            x = F.relu(conv(x))  # (batch, channels, time / 2, mels / 2)
             lengths = halve(lengths)
-            x = x * padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
+            x = masked_relu(convolve(conv, x), lengths)  # (batch, channels, time / 2, mels / 2)
         x = x.transpose(1, 2).flatten(2)  # (batch, time / factor, channels * mels / factor)
         return self.out(x), lengths
 
