@@ -1,4 +1,4 @@
-"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | demo | config | data``.
+"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | diagnose | demo | config | data``.
 
 ``data`` has commands of its own; those of the course (``start``, ``check`` and so on) stand in ``course``.
 
@@ -164,6 +164,46 @@ def overfit(
         typer.echo("the model can learn the batch by heart")
     else:
         typer.echo("the loss has not fallen to a tenth: give more --steps, or look for a defect", err=True)
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=passes_overrides)
+def diagnose(
+    context: typer.Context,
+    config: ConfigName = "tinyspeech",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", "-m", help="A run folder (its latest state), or a checkpoint folder.", metavar="DIR"
+        ),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches to look at, that with the most frames first.")] = 3,
+    memory: Annotated[float | None, typer.Option(min=0.1, help="Plan for so many GB; default: what is there.")] = None,
+    code: Code = CodeName.ours,
+) -> None:
+    """Where a NaN or an infinity arises, and what takes the memory.
+
+    Takes some real steps on the training set and looks into each module: features, weights, outputs, losses, gradients.
+    Nothing is written. Exit code 1 if something is wrong.
+
+    Examples:
+
+      asr-tutorial diagnose --config mini_librispeech
+
+      asr-tutorial diagnose --checkpoint runs/MY_RUN --batches 20
+
+      asr-tutorial diagnose --config librispeech_100h --data.batch_seconds=1600 --memory 80
+    """
+    from asr_tutorial.config import load_config
+    from asr_tutorial.training.diagnose import diagnose as run_diagnose
+
+    overrides = overrides_of(context.args)
+    if checkpoint is not None:
+        report = run_diagnose(checkpoint=checkpoint, overrides=overrides, batches=batches, memory=memory)
+    else:
+        report = run_diagnose(load_config(config, overrides), batches=batches, memory=memory)
+    typer.echo(report.text())
+    if report.finding is not None:
         raise typer.Exit(1)
 
 
@@ -364,7 +404,16 @@ def config(
 
 def main() -> None:
     """The program ``asr-tutorial``."""
-    app(prog_name="asr-tutorial")
+    try:
+        app(prog_name="asr-tutorial")
+    except SystemExit as leaving:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        # PyTorch's threads for the talk between processes now and then abort while the interpreter is taken down, and
+        # torchrun would take that for a failure of the training. All files are closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(leaving.code if isinstance(leaving.code, int) else bool(leaving.code))
 
 
 def _load(checkpoint: Path, device: str) -> Recognizer:

@@ -201,6 +201,10 @@ class SpeechLoader:
         """Batches in an epoch, in training those of all ranks; the number varies a little where speeds are drawn."""
         return len(self._plan(epoch)[0])
 
+    def plans(self, epoch: int = 0) -> list[BatchPlan]:
+        """The batches of an epoch before they are read, in training those of all ranks."""
+        return self._plan(epoch)[0]
+
     def padding_share(self, epoch: int = 0) -> float:
         """Share of the frames of an epoch that are padding."""
         plans, speeds = self._plan(epoch)

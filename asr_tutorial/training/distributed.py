@@ -8,6 +8,7 @@ takes and not what it computes.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from asr_tutorial.errors import ConfigError, TrainingError
@@ -116,10 +118,22 @@ class Ranks:
         if on_gpu:
             torch.cuda.set_device(device)
         try:
-            # Both at once: numbers that live on the host are summed without waiting for the GPU.
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+            store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+            # torchrun keeps its store when it restarts the processes: without a name of its own for each attempt they
+            # would find the addresses of dead ones in it.
+            store = distributed.PrefixStore(f"attempt {restart_count()}", store)
+            distributed.init_process_group(
+                # Both at once: numbers that live on the host are summed without waiting for the GPU.
+                "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+                store=store,
+                rank=rank,
+                world_size=world_size,
+                timeout=TIMEOUT,
+            )
             yield
-            # Only after success: with a lost rank, NCCL would wait for it here.
+            # Together, since a rank that is still busy may need what the first one holds; and only after success, since
+            # NCCL would wait here for a rank that was lost.
+            self.wait()
             distributed.destroy_process_group()
         except RuntimeError as error:
             if not _is_lost_rank(error):
@@ -135,7 +149,9 @@ class Ranks:
         if self.alone:
             return model
         # Buffers are statistics of the training set, alike everywhere; sending them round would cost each step.
-        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        options = inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, **{buffers: False})
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Numbers of the host, each summed over the ranks; exact for counts."""

@@ -77,14 +77,14 @@ def train(
     if not ranks.first:
         logger.setLevel(logging.WARNING)
     device = ranks.device(config.training.device if config is not None else "auto")
-    with StopRequest() as stop, ranks.joined(device):
+    with ranks.joined(device):
         run, resuming = open_run(config, run_folder, resume, go_on or restart_count() > 0, ranks)
         try:
             run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
             trainer = Trainer(run, progress, ranks)
             if resuming:
                 trainer.resume()
-            return trainer.run_to_end(stop)
+            return trainer.run_to_end()
         except OSError as error:
             raise TrainingError(
                 f"the run in {run.path} cannot go on: {error}. Free some space or mend what is named there, "
@@ -162,13 +162,19 @@ class Trainer:
         self.run.forget_after(self.progress.step)
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
 
-    def run_to_end(self, stop: StopRequest) -> TrainingResult:
+    def run_to_end(self) -> TrainingResult:
         """Train to the last step, then measure the best checkpoint on the test sets.
 
         Raises:
             TrainingError: too many steps in a row without a finite gradient.
-            Stopped: ``stop`` has seen a signal; the state was saved after the step in progress.
+            Stopped: a signal asked for it; the state was saved after the step in progress.
         """
+        # Only now: before there is something to save, and after the last step, a signal ends the process as usual.
+        with StopRequest() as stop:
+            self._run_steps(stop)
+        return self._finish()
+
+    def _run_steps(self, stop: StopRequest) -> None:
         config, progress = self.config.training, self.progress
         bar = tqdm(
             total=self.total_steps, initial=progress.step, desc=self.config.name, unit="step", disable=not self.show
@@ -181,14 +187,16 @@ class Trainer:
                 elapsed = time.perf_counter() - started  # waiting for data included
                 progress.seconds += elapsed
                 progress.step += 1
-                progress.batch = min(progress.batch + config.accumulate, self.data.train.num_batches(progress.epoch))
+                in_epoch = self.data.train.num_batches(progress.epoch)
+                progress.batch = min(progress.batch + config.accumulate, in_epoch)
                 progress.skipped_updates += not result.applied
                 bad_steps = 0 if result.applied else bad_steps + 1
                 if bad_steps >= MAX_BAD_STEPS:
                     raise TrainingError(
                         f"no finite gradient in {bad_steps} steps up to step {progress.step}, last utterances: "
                         f"{', '.join(batches[-1].ids[:5])}. Lower training.optimizer.lr, or set "
-                        "training.precision=fp32 and look at the features of these utterances"
+                        "training.precision=fp32 and look at the features of these utterances; "
+                        f"asr-tutorial diagnose --checkpoint {self.run.path} says where it begins"
                     )
                 for means in (self.since_log, self.since_validation):
                     means.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
@@ -196,7 +204,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{result.loss:.2f}", refresh=False)
                 if progress.step % config.log_every == 0:
                     self._log_means()
-                self._after_step(end_of_epoch=progress.batch >= self.data.train.num_batches(progress.epoch))
+                self._after_step(end_of_epoch=progress.batch >= in_epoch)
                 self._stop_if_asked(stop)
                 started = time.perf_counter()
                 if progress.step >= self.total_steps:
@@ -204,7 +212,6 @@ class Trainer:
             else:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
         bar.close()
-        return self._finish()
 
     def _total_steps(self) -> int:
         config = self.config.training
