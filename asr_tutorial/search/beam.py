@@ -60,6 +60,26 @@ def split_finished(tokens: Tensor, eos: int, beam_size: int) -> tuple[Tensor, Te
     return is_end & (rank < beam_size), going_on
 
 
+def combine(weights: Sequence[float], log_probs: Sequence[Tensor]) -> Tensor:
+    """The weighted sum of what several scorers say of the same tokens (log-linear combination).
+
+    A token that one scorer holds to be impossible, with minus infinity, is impossible, whatever the others say. A
+    scorer with a weight of 0 has no say at all: 0 times minus infinity would be no number.
+
+    Args:
+        weights: of each scorer, 0 or more, at least one above 0.
+        log_probs: of each scorer, all of one shape, such as (batch, beam, vocab).
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    total = torch.zeros_like(log_probs[0])
+    for weight, scores in zip(weights, log_probs, strict=True):
+        if weight > 0:
+            total = total + weight * scores
+    return total
+
+
 @torch.inference_mode()
 def beam_search(
     step: Callable[[Tensor], Any],
@@ -157,7 +177,7 @@ def search(
     length = 0  # of all hypotheses
     while utterances:
         rows = torch.arange(len(utterances), device=device)[:, None]
-        log_probs = _weighted_sum(scorers)
+        log_probs = combine([weight for weight, _ in scorers], [scorer.log_probs() for _, scorer in scorers])
         log_probs[..., [*forbidden]] = float("-inf")
         penalty = coverage.penalty(scorers[0][1].attention, scores)  # (batch, beam)
         ranks, parents, chosen = expand(scores - penalty, log_probs, 2 * beam)
@@ -197,16 +217,6 @@ def search(
         for _, scorer in scorers:
             scorer.follow(parents, chosen)
     return results
-
-
-def _weighted_sum(scorers: Sequence[tuple[float, Scorer]]) -> Tensor:
-    """(batch, beam, vocab): what is impossible for one scorer is so for all."""
-    total: Tensor | None = None
-    for weight, scorer in scorers:
-        weighted = weight * scorer.log_probs()
-        total = weighted if total is None else total + weighted
-    assert total is not None
-    return total
 
 
 class _Coverage:
