@@ -110,6 +110,11 @@ class TestLanguageModel:
         for token in (1, 2):
             assert search(probabilities.log(), lm=self.likes(token), eos=3)[0].tokens == [token]
 
+    def test_whole_numbers_are_settings_too(self):
+        probabilities = torch.tensor([[0.2, 0.4, 0.4, 0.0]])
+        (best,) = search(probabilities.log(), lm=self.likes(1), lm_weight=1, token_bonus=1)
+        assert best.lm_score == pytest.approx(math.log(0.7) + 1)
+
     def test_a_prefix_is_asked_for_once(self):
         asked = []
 

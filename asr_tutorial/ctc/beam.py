@@ -225,7 +225,7 @@ class _Fusion:
         new = [node for node in nodes if node not in self._rows]
         if not new:
             return
-        rows = np.full((len(new), self.vocab), self.bonus)
+        rows = np.full((len(new), self.vocab), float(self.bonus))
         if self.lm is not None:
             answer: Any = self.lm([tree.prefix(node) for node in new])
             answer = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=np.float64)
