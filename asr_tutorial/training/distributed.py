@@ -93,7 +93,7 @@ class Ranks:
         device = pick_device(name)
         if self.alone or device.type != "cuda":
             return device
-        if device.index is not None:
+        if ":" in name:
             raise ConfigError(
                 f"training.device={name} would put all {self.world_size} processes on one GPU: set auto or cuda"
             )
@@ -149,9 +149,11 @@ class Ranks:
         if self.alone:
             return model
         # Buffers are statistics of the training set, alike everywhere; sending them round would cost each step.
-        options = inspect.signature(DistributedDataParallel).parameters
-        buffers = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"
-        return DistributedDataParallel(model, gradient_as_bucket_view=True, **{buffers: False})
+        known = inspect.signature(DistributedDataParallel).parameters
+        no_buffers: dict[str, Any] = {name: False for name in ("forward_sync_buffers",) if name in known}
+        return DistributedDataParallel(
+            model, gradient_as_bucket_view=True, **(no_buffers or {"broadcast_buffers": False})
+        )
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Numbers of the host, each summed over the ranks; exact for counts."""

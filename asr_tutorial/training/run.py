@@ -215,7 +215,7 @@ def open_run(
         CheckpointError: there is no run to resume.
     """
     if not ranks.first:
-        decided = ranks.gather([])[0]
+        decided: Any = ranks.gather(list[Any]())[0]
         if isinstance(decided, UserError):
             raise decided
         folder, resuming = decided

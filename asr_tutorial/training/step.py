@@ -120,7 +120,11 @@ class Stepper:
         self.forward = torch.compile(self.parallel) if self.config.compile else self.parallel
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Matrix products in half precision where the configuration says so."""
+        """A context in which matrix products are computed in ``self.precision`` on ``self.device``.
+
+        Weights stay fp32 and so does what comes out of sums and softmaxes: ``torch.autocast`` knows which operators may
+        be computed in 16 bits. With fp32 nothing is changed.
+        """
         if self.precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
@@ -246,7 +250,12 @@ class Stepper:
                 self.ema.swap(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, schedule, scaler and average."""
+        """Everything that later steps depend on, as tensors and plain values.
+
+        Returns:
+            ``model``, ``optimizer``, ``schedule`` and ``scaler``: their own state dicts; ``ema``: the averaged weights
+            by name, None where there is no average; ``precision``: what ``auto`` became.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -257,10 +266,17 @@ class Stepper:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`: the steps that follow are those that would have followed there.
+
+        The precision is the one that the run began with, also where ``auto`` would choose another on this machine; the
+        scaler of fp16 is made anew to fit it.
+
+        Args:
+            state: tensors on the CPU, as :func:`~asr_tutorial.training.state.load_state` reads them.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        # The precision that the run began with, also where "auto" would choose another on this machine.
         self.precision = state["precision"]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.scaler.load_state_dict(state["scaler"])
@@ -275,11 +291,23 @@ def ramp(step: int, start: float, end: float) -> float:
     return 0.0 if step <= start else (step - start) / (end - start)
 
 
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has instructions for bf16 matrix products (AVX512-BF16)."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
 def pick_precision(precision: str, device: torch.device) -> str:
-    """What ``auto`` means on this machine: bf16 where it is fast, else fp32."""
+    """What ``auto`` means on this machine.
+
+    On a GPU bf16 where its hardware has it (``torch.cuda.is_bf16_supported(including_emulation=False)``), else fp16; on
+    a CPU bf16 where :func:`cpu_multiplies_bf16`, else fp32; on anything else fp32.
+
+    Args:
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; what was asked for is what one gets.
+        device: where the model is computed.
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if device.type == "cpu" and fast else "fp32"
+    return "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"

@@ -160,4 +160,4 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 def finite(tensor: Tensor) -> bool:
     """Whether a tensor holds neither NaN nor infinity."""
-    return bool(torch.isfinite(tensor).all())
+    return bool(torch.isfinite(tensor.detach()).all())
