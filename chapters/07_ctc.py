@@ -982,10 +982,10 @@ print("gamma:\n", state_posteriors(alphas, betas, emissions, torch.tensor([0.2])
 #
 # | mistake | symptom |
 # |---|---|
-# | the wrong blank id | the loss falls, and the text is full of one odd letter, or lacks one; blank is a token's id *and* the loss's argument (espnet issues 1508 and 5620) |
-# | blank = PAD | whatever ignores PAD ignores blanks too: a loss that leaves out PAD, a text length counted by `targets != PAD`, a decoder that strips it |
+# | the wrong blank id | the loss falls, and one letter is missing or everywhere: the id is wanted by loss, decoding and tokenizer (espnet issues 1508, 5620) |
+# | blank = PAD | whatever ignores PAD ignores blanks too: a loss without PAD, a length counted by `targets != PAD` |
 # | logits in place of log-probabilities | the loss is negative, or falls without end: nothing keeps the probabilities at a sum of 1 |
-# | `input_lengths` of the features, not of the encoder | an error at best; else paths run through padding, and short utterances in a batch learn worst (espnet issue 6600) |
+# | `input_lengths` of the features, not of the encoder | an error at best; else paths run through padding, worst in short utterances (espnet issue 6600) |
 # | EOS or SOS in the targets | the model learns to say `<eos>` as a letter |
 # | repeats merged after dropping blanks | no double letters: HELO |
 # | a text that does not fit | infinite loss, NaN gradient, or a loss of 0 with `zero_infinity` (icefall issue 135, warp-ctc issue 29) |

@@ -199,6 +199,23 @@ def test_training_takes_ours_on_a_processor(monkeypatch):
     assert len(called) == 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_kernel_is_made_to_behave_alike(seed):
+    logits, targets, frames, target_lengths, blank = random_batch(seed)
+    targets = targets.clamp(0, 5)
+    frames[0], target_lengths[0] = 2, 3  # at least one text that does not fit
+    results = []
+    for function in (ctc_loss, module._kernel_loss):
+        x = logits.float().requires_grad_()
+        loss = function(x.log_softmax(-1), targets, frames, target_lengths, blank)
+        loss.sum().backward()
+        results.append((loss.detach(), x.grad))
+    (loss, grad), (kernel_loss, kernel_grad) = results
+    assert loss[0].isinf()
+    assert torch.allclose(loss, kernel_loss, rtol=1e-4)
+    assert torch.allclose(grad, kernel_grad, atol=1e-4), "texts that do not fit pull nowhere, and there is no NaN"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_both_ways_agree_on_a_gpu(monkeypatch):
     logits, targets, frames, target_lengths, blank = random_batch(1)

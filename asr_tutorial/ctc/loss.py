@@ -237,8 +237,15 @@ def training_loss(
     On a processor that is :func:`ctc_loss`; on a GPU, where a loop of small steps spends its time on launching them,
     PyTorch's kernel, unless :data:`FUSED` forbids it.
     """
-    if not (FUSED and log_probs.is_cuda):
-        return ctc_loss(log_probs, targets, input_lengths, target_lengths, blank)
+    if FUSED and log_probs.is_cuda:
+        return _kernel_loss(log_probs, targets, input_lengths, target_lengths, blank)
+    return ctc_loss(log_probs, targets, input_lengths, target_lengths, blank)
+
+
+def _kernel_loss(
+    log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
+) -> Tensor:
+    """The losses of :func:`ctc_loss` by PyTorch's kernel, in single precision."""
     time_first = log_probs.float().transpose(0, 1)  # (time, batch, vocab)
     losses = F.ctc_loss(time_first, targets, input_lengths, target_lengths, blank=blank, reduction="none")
     if time_first.requires_grad:
