@@ -32,7 +32,24 @@ atexit.register(write)
 '''
 # What a training of a plain Transformer on characters does not come by: conversions to PyTorch's masks, gradients by
 # hand, the tools of other searches, encoders and corpora.
-NOT_IN_TRAINING = {"1.4", "1.5", "1.6", "2.4", "2.5", "3.3", "3.5", "3.6", "4.3", "4.4", "5.5", "5.6"}
+NOT_IN_TRAINING = {
+    "1.4",
+    "1.5",
+    "1.6",
+    "2.4",
+    "2.5",
+    "3.3",
+    "3.5",
+    "3.6",
+    "4.3",
+    "4.4",
+    "5.5",
+    "5.6",
+    "7.1",
+    "7.4",
+    "7.5",
+    "7.7",
+}
 SMALL = [
     "--training.max_steps=50",
     "--training.precision=fp32",
