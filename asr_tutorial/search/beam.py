@@ -172,13 +172,14 @@ def search(
     scores[:, 0] = 0.0  # all start alike: one is enough
     tokens = torch.zeros(batch, beam, 0, dtype=torch.long, device=device)
     parts = torch.zeros(batch, beam, 0, device=device)  # the log-probability of each token
+    banned = torch.tensor([*forbidden], dtype=torch.long, device=device)
     coverage = _Coverage(options.coverage_penalty, frames)
     finished = _Finished(batch, options.n_best, device)
     length = 0  # of all hypotheses
     while utterances:
         rows = torch.arange(len(utterances), device=device)[:, None]
         log_probs = combine([weight for weight, _ in scorers], [scorer.log_probs() for _, scorer in scorers])
-        log_probs[..., [*forbidden]] = float("-inf")
+        log_probs[..., banned] = float("-inf")
         penalty = coverage.penalty(scorers[0][1].attention, scores)  # (batch, beam)
         ranks, parents, chosen = expand(scores - penalty, log_probs, 2 * beam)
         totals = ranks + penalty[rows, parents]

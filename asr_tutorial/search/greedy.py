@@ -141,7 +141,7 @@ def _write_with_model(
 ) -> list[Hypothesis]:
     limits = text_limits(encoder_mask, max_length)
     cache = model.new_cache()
-    banned = list(forbidden)
+    banned = torch.tensor([*forbidden], dtype=torch.long, device=encoder_out.device)
 
     def step(prefixes: Tensor) -> Tensor:
         new = prefixes[:, cache.length :]  # what the cache has not seen
@@ -151,9 +151,10 @@ def _write_with_model(
 
     start = torch.full((len(limits), 1), sos, device=encoder_out.device)
     tokens, log_probs, ended = write(step, start, limits, eos, choose)
-    hypotheses: list[Hypothesis] = []
-    for row, parts, end in zip(tokens.tolist(), log_probs.tolist(), ended.tolist(), strict=True):
-        length = row.index(eos) if end else min(len(row), int(limits[len(hypotheses)]))
+    hypotheses = []
+    columns = (tokens, log_probs, ended, limits)
+    for row, parts, end, limit in zip(*(column.tolist() for column in columns), strict=True):
+        length = row.index(eos) if end else min(len(row), limit)
         score = sum(parts)
         hypotheses.append(Hypothesis(row[:length], score, end, score, parts[:length]))
     return hypotheses
