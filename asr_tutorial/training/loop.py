@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from asr_tutorial import metrics, plots
+from asr_tutorial import metrics
 from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
 from asr_tutorial.config import Config
 from asr_tutorial.dataset import Batch, SpeechLoader
@@ -342,6 +342,8 @@ class Trainer:
         """A picture of what the decoder looks at, for one utterance of the first dev set."""
         if self.stepper.model.decoder is None or not self.run.writes:
             return
+        from asr_tutorial import plots  # matplotlib takes seconds to load
+
         batch = self.data.sample.to(self.stepper.device)
         with evaluating(self.stepper.model):
             output = self.stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
@@ -404,6 +406,8 @@ class Trainer:
         self.run.metrics["skipped_updates"] = self.progress.skipped_updates
         self.run.write_metrics()
         if self.run.writes:
+            from asr_tutorial import plots
+
             figure = plots.learning_curves(self.run.metrics)
             self.run.log_figure("learning_curves", figure, self.progress.step)
             plots.close(figure)
