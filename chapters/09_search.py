@@ -36,7 +36,6 @@
 # %%
 from asr_tutorial.course import check, exercise, here, show
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -135,6 +134,7 @@ def ice_cream(prefixes: Tensor) -> Tensor:
 # Write `next_token_log_probs`: first the temperature, then top-k, then top-p on what top-k has left. Inside the
 # function `torch` is known.
 
+
 # %%
 @exercise("9.1")
 def next_token_log_probs(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -166,7 +166,15 @@ next_token_log_probs = check("9.1")
 
 # %%
 logits = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05]).log()
-for settings in ({}, {"temperature": 0.3}, {"temperature": 3.0}, {"top_k": 2}, {"top_p": 0.6}, {"top_p": 0.1}, {"top_k": 1}):
+for settings in (
+    {},
+    {"temperature": 0.3},
+    {"temperature": 3.0},
+    {"top_k": 2},
+    {"top_p": 0.6},
+    {"top_p": 0.1},
+    {"top_k": 1},
+):
     probs = next_token_log_probs(logits, **settings).exp()
     print(f"{settings!s:22}", *(f"{float(p):6.3f}" for p in probs))
 
@@ -190,6 +198,7 @@ for settings in ({}, {"temperature": 0.3}, {"temperature": 3.0}, {"top_k": 2}, {
 # Write `write`. `choose` gets the log-probabilities `(n, vocab)` and returns `(n,)` ids: for greedy search it is an
 # argmax. `greedy_search` and `sample_search` of the library are this loop with a decoder as `step`, whose cache is
 # hidden inside it.
+
 
 # %%
 @exercise("9.2")
@@ -223,6 +232,7 @@ write = check("9.2")
 #
 # **Try it**: greed on the sentence from above, and a few samples beside it.
 
+
 # %%
 def say(tokens) -> str:
     """Ids up to the first EOS as words."""
@@ -235,7 +245,11 @@ greedy, scores, _ = write(ice_cream, start, torch.tensor([9]), EOS, lambda rows:
 print(f"greedy    {say(greedy[0]):12} {float(scores.sum().exp()):.3f}")
 dice = torch.Generator().manual_seed(0)
 draws, scores, _ = write(
-    ice_cream, start.expand(2000, 1), torch.full((2000,), 9), EOS, lambda rows: torch.multinomial(rows.exp(), 1, generator=dice)[:, 0]
+    ice_cream,
+    start.expand(2000, 1),
+    torch.full((2000,), 9),
+    EOS,
+    lambda rows: torch.multinomial(rows.exp(), 1, generator=dice)[:, 0],
 )
 texts = [say(row) for row in draws]
 for text in sorted(set(texts), key=texts.count, reverse=True)[:4]:
@@ -271,6 +285,7 @@ for text in sorted(set(texts), key=texts.count, reverse=True)[:4]:
 # **Exercise 9.3** · 15 minutes · difficulty 2 of 5 · core
 #
 # Write `expand`, without a loop.
+
 
 # %%
 @exercise("9.3")
@@ -325,6 +340,7 @@ for name, values in zip(("score", "hypothesis", "token"), found, strict=True):
 #
 # Write `split_finished`. Two lines are enough.
 
+
 # %%
 @exercise("9.4")
 def split_finished(tokens: Tensor, eos: int, beam_size: int) -> tuple[Tensor, Tensor]:
@@ -356,6 +372,7 @@ split_finished = check("9.4")
 # With these two functions a beam search is a short loop. Here is one for a single utterance that notes down what it
 # does, so that we can draw it. `stop` is asked after each step whether there is any point in going on; for now it
 # goes on to the end.
+
 
 # %%
 def small_beam(step, beam_size, max_length, score=lambda log_prob, length: log_prob, stop=None, notes=None):
@@ -403,13 +420,24 @@ def draw_tree(notes, best, title):
             axes.plot([left, x], [above, y], color=colour, linewidth=2.5 if won else 1, zorder=1)
             axes.scatter([x], [y], marker=marks[fate], s=70, color=colour, zorder=2)
             words = WORDS[text[-1]] if text[-1] != EOS else "EOS"
-            axes.annotate(f"{words} {math.exp(log_prob):.2f}", (x, y), (7, 5), textcoords="offset points", fontsize=8)
+            label = f"{words} {math.exp(log_prob):.2f}"
+            axes.annotate(
+                label, (x, y), (0, 10), textcoords="offset points", fontsize=8, ha="center", backgroundcolor="white"
+            )
         axes.scatter([0], [0], marker="o", s=70, color=plots.COLORS[0])
-        axes.annotate("SOS", (0, 0), (-4, 8), textcoords="offset points", fontsize=8)
+        axes.annotate("SOS", (0, 0), (0, 10), textcoords="offset points", fontsize=8, ha="center")
         for fate, mark in marks.items():
-            axes.scatter([], [], marker=mark, color=["#aaaaaa", *plots.COLORS[:2]][["dropped", "kept", "finished"].index(fate)], label=fate)
+            axes.scatter(
+                [],
+                [],
+                marker=mark,
+                color=["#aaaaaa", *plots.COLORS[:2]][["dropped", "kept", "finished"].index(fate)],
+                label=fate,
+            )
         axes.legend(loc="upper left")
-        axes.set(title=title, xlabel="step", yticks=[], xticks=range(5), xlim=(-0.15, max(len(t) for t, _, _ in notes) + 0.6))
+        axes.set(
+            title=title, xlabel="step", yticks=[], xticks=range(5), xlim=(-0.3, max(len(t) for t, _, _ in notes) + 0.3)
+        )
         axes.margins(y=0.15)
         plt.show()
 
@@ -427,7 +455,10 @@ draw_tree(notes, best_text, "A beam of two repairs what greed spoils: the thick 
 
 # %%
 for hypothesis in beam_search(ice_cream, [-1], beam_size=2, max_length=4, eos=EOS):
-    print(f"{' '.join(WORDS[token] for token in hypothesis.tokens):10} {math.exp(hypothesis.score):.3f}", hypothesis.finished)
+    print(
+        f"{' '.join(WORDS[token] for token in hypothesis.tokens):10} {math.exp(hypothesis.score):.3f}",
+        hypothesis.finished,
+    )
 
 # %% [markdown]
 # ## Long texts, short texts, and when to stop
@@ -463,6 +494,7 @@ for hypothesis in beam_search(ice_cream, [-1], beam_size=2, max_length=4, eos=EO
 #
 # Write `length_normalised` and the bound, `best_possible`. Lengths and limits may be numbers or tensors. The module
 # imports no `torch`, and no more is needed than arithmetic.
+
 
 # %%
 @exercise("9.5")
@@ -518,6 +550,7 @@ length_normalised, best_possible = check("9.5")
 # for each (exhaustive search), and count how often each rule misses the best one. The beam is so wide that nothing
 # is ever dropped: whatever is missed is the rule's fault. **Predict**: does the present-score rule miss with
 # $\alpha = 0$? With $\alpha = 1$?
+
 
 # %%
 def random_language(seed):
@@ -615,7 +648,9 @@ with plots.style():
         left.plot(WIDTHS, [100 * cer(references, texts) for texts in found], **line)
         shares = [100 * sum(map(len, texts)) / sum(map(len, references)) for texts in found]
         right.plot(WIDTHS, shares, **line)
-    left.set(title="The wider beam makes it worse", xlabel="beam size", ylabel="character error rate (%)", ylim=(0, None))
+    left.set(
+        title="The wider beam makes it worse", xlabel="beam size", ylabel="character error rate (%)", ylim=(0, None)
+    )
     right.set(title="because it finds texts that stop early", xlabel="beam size", ylabel="letters written (% of said)")
     for axes in (left, right):
         axes.set_xscale("log", base=2)
@@ -629,7 +664,7 @@ with plots.style():
 # sentence with a few difficult letters costs 7. A narrow beam never sees the early end, since it is far behind in its
 # first step. A wide one keeps it. So it is not the search that errs but the model: this is called
 # [length bias](../docs/glossary.md#length-bias), and every sequence-to-sequence model has it to some degree. With the
-# mean of a token the trouble is gone. Here is one of the sentences:
+# mean of a token the trouble is gone. Here is one of the sentences, and what the model thinks of two texts for it:
 
 # %% tags=["nbval-ignore-output"]
 shortest = min(range(len(references)), key=lambda row: len(by_sum[3][row]) / len(references[row]))
@@ -637,6 +672,12 @@ print("said            ", references[shortest])
 for width, texts in zip(WIDTHS, by_sum, strict=True):
     print(f"beam of {width:2}, sum ", texts[shortest])
 print("beam of 10, mean", by_mean[3][shortest])
+for name, alpha in (("sum", 0.0), ("mean", 1.0)):
+    best = search(length_penalty=alpha)[shortest][0]
+    tokens = len(best.tokens) + 1
+    print(
+        f"best by the {name:4}: log-probability {best.log_prob:6.2f} of {tokens:2} tokens, {best.log_prob / tokens:6.2f} each"
+    )
 
 # %% [markdown]
 # ### Loops
@@ -673,10 +714,12 @@ for name, texts in rows.items():
 # %% [markdown]
 # The [repeat penalty](../docs/glossary.md#repeat-penalty) multiplies the log-probability of every token that the
 # hypothesis holds already. It was invented for language models with tens of thousands of tokens. Here the tokens are
-# letters, and a sentence without a second E is no sentence: it does great harm. The
+# letters, and after half a sentence nearly all of them have been said: right ones and wrong ones are punished alike.
+# The loop stays, and the error rate is higher than without. The
 # [coverage penalty](../docs/glossary.md#coverage-penalty) takes something off for each frame that no token has
-# listened to. It works against texts that stop early, for their last frames have not been heard; saying a piece twice
-# gains nothing. But both only treat symptoms. The last line is of another kind.
+# listened to. It works against texts that stop early, for their last frames have not been heard: this line is a beam of
+# 10 by the sum, which without the penalty is off the scale of this table (see the plot). Saying a piece twice gains
+# nothing, but costs nothing either. Both treat symptoms. The last line is of another kind.
 
 # %% [markdown]
 # ## Two heads
@@ -700,6 +743,7 @@ for name, texts in rows.items():
 #
 # Write `combine`, the weighted sum of any number of scorers. Think of two things: what $0 \cdot (-\infty)$ is for a
 # computer, and that the scorers need their tensors afterwards. Inside the function `torch` is known.
+
 
 # %%
 @exercise("9.6")
@@ -743,7 +787,9 @@ with plots.style():
             label=name,
         )
     axes.axhline(100 * wer(references, greedy), color="#888888", linewidth=1, linestyle=":")
-    axes.annotate("greedy, words", (0.62, 100 * wer(references, greedy)), (0, 3), textcoords="offset points", fontsize=8)
+    axes.annotate(
+        "greedy, words", (0.62, 100 * wer(references, greedy)), (0, 3), textcoords="offset points", fontsize=8
+    )
     axes.set(title="Either head alone is worse than both", xlabel="CTC weight", ylabel="error rate (%)", ylim=(0, None))
     axes.legend()
     plt.show()
@@ -765,7 +811,7 @@ for row in (shortest, loop):
 #
 # Each token of a hypothesis has the probability with which it came after those before it. That is its
 # [confidence](../docs/glossary.md#confidence); a word has the product of its tokens. `Recognizer.transcribe` returns
-# them, and with `n_best` also the alternatives:
+# them, and with `n_best` also the alternatives, an [n-best list](../docs/glossary.md#n-best-list):
 
 # %% tags=["nbval-ignore-output"]
 doubtful = max(range(len(references)), key=lambda row: wer([references[row]], [joint[2][row]]))
@@ -780,12 +826,16 @@ with plots.style():
         if not good:
             axes.annotate("wrong", (place, 0.03), ha="center", color="black", fontsize=8)
     axes.set_xticks(range(len(names)), names)
-    axes.set(title=f"said: {references[doubtful]}", ylabel="confidence", ylim=(0, 1))
+    axes.set(title=f"How sure it is of each word; said: {references[doubtful]}", ylabel="confidence", ylim=(0, 1))
     plt.show()
 for alternative in transcript.n_best:
     print(f"{alternative.score:7.2f}  {alternative.text}")
 
 # %% [markdown]
+# Low bars are good places to look for mistakes: words that are wrong, or that follow one that was left out. But a
+# confidence is the model's own opinion. Where its ears deceive it, it is wrong with conviction. And the alternatives
+# mostly differ in the doubtful places.
+#
 # ### Sampling
 #
 # Sampling is not made for finding the best text. It shows what else the model holds to be possible. **Predict** what
@@ -813,6 +863,7 @@ for settings in ({"temperature": 0.3}, {"temperature": 1.0}, {"temperature": 2.0
 # Let $N$ be the number of tokens, $K$ the beam size and $B$ the batch. Each step asks the decoder about $K$
 # hypotheses of $B$ utterances: $O(KN)$ rows for one utterance, $O(BKN)$ for a batch. Count them, and measure the time
 # that a row takes:
+
 
 # %% tags=["nbval-ignore-output"]
 def count_rows(batch, beam_size, tokens):
@@ -846,14 +897,18 @@ with plots.style():
         lengths = (5, 10, 20, 40)
         counted = [count_rows(batch, beam_size, length) for length in lengths]
         left.plot(lengths, counted, color=plots.COLORS[place], linestyle=plots.DASHES[place], marker="o")
-        left.annotate(f"B = {batch}, K = {beam_size}", (lengths[-1], counted[-1]), (4, -3), textcoords="offset points", fontsize=8)
+        left.annotate(
+            f"B = {batch}, K = {beam_size}", (lengths[-1], counted[-1]), (4, -3), textcoords="offset points", fontsize=8
+        )
     left.set(title="Rows asked for: B K N", xlabel="tokens N", ylabel="rows", xlim=(0, 55))
     sizes = (1, 2, 4, 8, 16, 32)
     for place, batch in enumerate((1, 8)):
         times = [1000 * seconds_per_step(batch, size) / (batch * size) for size in sizes]
         line = {"color": plots.COLORS[place], "linestyle": plots.DASHES[place], "marker": "o", "label": f"B = {batch}"}
         right.plot(sizes, times, **line)
-    right.set(title="but a row is cheaper in company", xlabel="beam size K", ylabel="time of a row (ms)", ylim=(0, None))
+    right.set(
+        title="but a row is cheaper in company", xlabel="beam size K", ylabel="time of a row (ms)", ylim=(0, None)
+    )
     right.set_xscale("log", base=2)
     right.set_xticks(sizes, [str(size) for size in sizes])
     right.legend()
@@ -901,6 +956,7 @@ show("decoder.TreeCache.follow")
 # Write `next_token_scores`. $\phi$ and $\phi^{b}$ come as logarithms, `either` and `blank`, of shape `(batch, n,
 # time + 1)`: entry $t$ belongs to $t$ frames. They may be as low as $-5000$: take each prefix's largest entry out
 # before `exp`, and add it again at the end. The blank's own column does not matter, it is overwritten later.
+
 
 # %%
 @exercise("9.7")
@@ -979,6 +1035,7 @@ for token in tokenizer.encode(references[row]):
 # `log_probs`: $r_0$ in front, which is $-\infty$ as a logarithm. `start_with(value, x)` puts a value in front of the
 # last axis.
 
+
 # %%
 @exercise("9.8")
 def linear_recurrence(arrivals: Tensor, log_probs: Tensor) -> Tensor:
@@ -1039,7 +1096,9 @@ for name, solve in (("loop", by_a_loop), ("closed form", linear_recurrence)):
     for _ in range(5):
         solved = solve(arrivals, p)
     print(f"{name:12} {1000 * (time.perf_counter() - started) / 5:6.2f} ms")
-print("largest difference:", f"{float((by_a_loop(arrivals, p) - linear_recurrence(arrivals, p))[:, 1:].abs().max()):.0e}")
+print(
+    "largest difference:", f"{float((by_a_loop(arrivals, p) - linear_recurrence(arrivals, p))[:, 1:].abs().max()):.0e}"
+)
 narrow = linear_recurrence(arrivals.float(), p.float()).double()
 print("the same in fp32:  ", f"{float((by_a_loop(arrivals, p) - narrow)[:, 1:].abs().max()):.0e}")
 
@@ -1049,6 +1108,7 @@ print("the same in fp32:  ", f"{float((by_a_loop(arrivals, p) - narrow)[:, 1:].a
 # Optional. With a length penalty of 1 the right stopping rule compares with $s / (\text{limit} + 1)$. The limit of an
 # utterance is its number of encoder frames, far more than its letters, so that the bound is generous and the search
 # goes on for a while after it has found the best text. How long?
+
 
 # %% tags=["nbval-ignore-output"]
 class Counting:
@@ -1070,7 +1130,14 @@ print(f"tokens of the longest text, EOS included: {needed};  largest limit: {int
 for alpha in (0.0, 0.5, 1.0):
     counted = Counting()
     joint_search(
-        counted, encoder_out, encoder_mask, SOS, END, BLANK, NEVER_SAID, SearchOptions(ctc_weight=0.0, length_penalty=alpha)
+        counted,
+        encoder_out,
+        encoder_mask,
+        SOS,
+        END,
+        BLANK,
+        NEVER_SAID,
+        SearchOptions(ctc_weight=0.0, length_penalty=alpha),
     )
     print(f"alpha {alpha}: {counted.steps} steps")
 
