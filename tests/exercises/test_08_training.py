@@ -524,6 +524,7 @@ def test_a_step_from_start_to_end():
     expect(stepper.model.training, "the model in training mode", "evaluation mode", "validation has left it otherwise")
     sizes = loss.Sizes.of([batch(0), batch(1)])
     again = stepper_of(schedule={"kind": "linear", "warmup_steps": 4}, dropout=0.1)
+    again.schedule.apply(again.optimizer, 1)
     again.seed(1)
     again.model.train()
     total, ctc, attention, correct = again.accumulate([batch(0), batch(1)], sizes).tolist()
@@ -533,7 +534,13 @@ def test_a_step_from_start_to_end():
         "the loss as it is, the sums divided by the counts of the step (right tokens and cross-entropy by "
         "attention_tokens); with the random numbers of this step, self.seed(step)",
     )
-    expect(first.applied and first.grad_norm > 0, "applied, with a norm above 0", repr(first), "what update returns")
+    norm, applied = again.update(1)
+    same([first.grad_norm, first.applied], [norm, applied], "what update returns")
+    same(
+        flat(stepper),
+        flat(again),
+        "the weights after the step: the rate has to be set before the update that uses it",
+    )
 
 
 def probe_step(m: ModuleType) -> Iterator[Any]:
@@ -556,7 +563,7 @@ def probe_step(m: ModuleType) -> Iterator[Any]:
     yield spoilt.update(0)[1]
     yield bool(flat(spoilt).isfinite().all())
     yield sum(parameter.grad is not None and bool(parameter.grad.any()) for parameter in spoilt.model.parameters())
-    yield torch.cat([tensor.flatten() for tensor in spoilt.ema.average.values()])[::7]
+    yield all(bool(tensor.isfinite().all()) for tensor in spoilt.ema.average.values())
 
 
 def gone_on(module: ModuleType, steps: int, stop: int | None = None, **settings: Any) -> Any:
@@ -709,10 +716,11 @@ def test_a_stretch_lies_within_its_extent():
         share,
         "a start is uniform over all places at which the stretch fits, the last one included",
     )
+    whole = stretches(augment, 600, extent=3, width=3.0)
     expect(
-        all(sum(runs(row)) == 3 for row in stretches(augment, 600, extent=3, width=99.0) if row.sum() == 3),
-        "a stretch as long as the extent where that is drawn",
-        "",
+        bool((whole[:, :3].all(dim=1)).any()),
+        "the whole extent of 3 chosen now and then, where the largest width is 3",
+        whole[:4, :4].int().tolist(),
         "the width is not cut, the start is chosen so that it fits",
     )
 
@@ -776,7 +784,11 @@ def probe_augment(m: ModuleType) -> Iterator[Any]:
     for extent, width, count in ((12, 3.7, 1), (7, 3.0, 1), (12, 1.0, 4), (5, 5.0, 2)):
         chosen = stretches(m, 3000, extent, width, count)
         sums = chosen.sum(dim=1)
-        yield [chosen.any(), int(sums.max()), len({tuple(row.tolist()) for row in chosen}) > 1]
+        different = len({tuple(row.tolist()) for row in chosen}) > 1
+        yield different
+        if not different:  # which one it is, is chance
+            continue
+        yield int(sums.max())
         yield [int(row) for row in chosen.any(dim=0)]
         yield [round(float((sums == number).float().mean()) * 5) for number in range(6)]
     for settings in ({"freq_masks": 1, "freq_width": 4}, {"time_masks": 1, "time_width": 0.2}):
@@ -895,7 +907,7 @@ def probe_buckets(m: ModuleType) -> Iterator[Any]:
         yield round(20 * sampler.padding_share(plans, array))
         yield all(max(array[plan.indices]) <= plan.frames for plan in plans)
         sizes = [plan.frames for plan in plans]
-        yield sizes in (sorted(sizes), sorted(sizes, reverse=True))
+        yield len(sizes) > 9 and sizes in (sorted(sizes), sorted(sizes, reverse=True))
     one, two = ({tuple(sorted(plan.indices)) for plan in plans_of(m, seed=seed)} for seed in (1, 2))
     yield len(one & two) > len(one) / 2
 
@@ -1001,7 +1013,7 @@ def _saved(m: ModuleType, failing: bool) -> Iterator[Any]:
             except BaseException as error:
                 told = type(error).__name__
         yield [told, len(synced)]
-        yield sorted(file.name for file in path.parent.iterdir()) if path.parent.exists() else []
+        yield len(list(path.parent.iterdir())) if path.parent.exists() else -1
         with suppress(BaseException):
             yield m.load_state(path)["weights"]
 
