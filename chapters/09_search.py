@@ -120,7 +120,7 @@ def ice_cream(prefixes: Tensor) -> Tensor:
 # - **[Temperature](../docs/glossary.md#temperature)** $\tau > 0$: $p_v \propto e^{z_v / \tau}$. Above 1 the
 #   distribution gets flatter, below 1 steeper; towards 0 all goes to the largest.
 # - **[Top-k](../docs/glossary.md#top-k-and-top-p)**: only the $k$ most probable tokens may be chosen.
-# - **[Top-p](../docs/glossary.md#top-k-and-top-p)**, or nucleus: only the smallest set of most probable tokens which
+# - **Top-p**, or nucleus: only the smallest set of most probable tokens which
 #   together have at least the probability $p$. When the model is sure that is one token, when it is in doubt many.
 #
 # Whatever may not be chosen gets $-\infty$, and what stays is made to sum to 1 again.
@@ -377,22 +377,22 @@ split_finished = check("9.4")
 # %%
 def small_beam(step, beam_size, max_length, score=lambda log_prob, length: log_prob, stop=None, notes=None):
     """The best finished hypothesis: (score, tokens), the EOS included. ``step`` is a language with EOS = 0."""
-    prefixes, scores, finished = torch.full((1, 1), -1), torch.zeros(1), []
+    prefixes, finished = torch.full((beam_size, 1), -1), []
+    scores = torch.full((beam_size,), -math.inf)
+    scores[0] = 0.0  # all places start alike, so one of them is enough: the others are empty
     for length in range(1, max_length + 2):  # tokens of the candidates, the EOS counted
-        log_probs = step(prefixes)
-        best, parents, tokens = (x[0] for x in expand(scores[None], log_probs[None], 2 * beam_size))
+        best, parents, tokens = (x[0] for x in expand(scores[None], step(prefixes)[None], 2 * beam_size))
         ends, going_on = (x[0] for x in split_finished(tokens[None], EOS, beam_size))
-        for place in range(len(tokens)):
+        for place in best.isfinite().nonzero()[:, 0].tolist():
             text = (*prefixes[parents[place], 1:].tolist(), int(tokens[place]))
-            if ends[place] and best[place].isfinite():
+            if ends[place]:
                 finished.append((float(score(best[place], length)), text))
-            if notes is not None and best[place].isfinite():
-                kept = "finished" if ends[place] else "kept" if place in going_on.tolist() else "dropped"
-                notes.append((text, float(best[place]), kept))
-        going_on = going_on[best[going_on].isfinite()]  # a small vocabulary may leave places empty
+            if notes is not None:
+                fate = "finished" if ends[place] else "kept" if place in going_on.tolist() else "dropped"
+                notes.append((text, float(best[place]), fate))
         prefixes = torch.cat([prefixes[parents[going_on]], tokens[going_on, None]], dim=1)
         scores = best[going_on]
-        if not len(scores) or (finished and stop is not None and stop(max(finished)[0], scores.max(), length)):
+        if scores[0] == -math.inf or (finished and stop is not None and stop(max(finished)[0], scores[0], length)):
             break
     return max(finished, default=(-math.inf, ()))
 
