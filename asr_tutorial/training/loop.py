@@ -27,7 +27,7 @@ from asr_tutorial.errors import CheckpointError, ConfigError, Stopped, TrainingE
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import decode_batch, evaluating
 from asr_tutorial.training.distributed import ALONE, Ranks, StopRequest, restart_count
-from asr_tutorial.training.loss import Sizes
+from asr_tutorial.training.loss import Sizes, check_feasible
 from asr_tutorial.training.run import RunFolder, open_run
 from asr_tutorial.training.setup import prepare
 from asr_tutorial.training.state import Progress, average_weights, load_state, save_state
@@ -184,6 +184,7 @@ class Trainer:
         while progress.step < self.total_steps:
             for batches in self._steps_of_epoch():
                 result = self.stepper.step(batches, progress.step)
+                check_feasible(result.ctc, batches, self.stepper.model.subsampling_factor)
                 elapsed = time.perf_counter() - started  # waiting for data included
                 progress.seconds += elapsed
                 progress.step += 1

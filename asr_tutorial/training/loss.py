@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asr_tutorial.ctc import training_loss
-from asr_tutorial.dataset import Batch
+from asr_tutorial.dataset import Batch, frames_needed
 from asr_tutorial.errors import TrainingError
 from asr_tutorial.model import ModelOutput
 from asr_tutorial.training.distributed import ALONE, Ranks
@@ -141,11 +142,37 @@ class JointLoss:
 
     def _check_feasible(self, losses: Tensor, batch: Batch) -> None:
         # The dataset has left such utterances out; this names those that reach the loss by another way. On a GPU,
-        # where looking would make the host wait, the loss of their step is logged as infinite, and they add no gradient.
+        # where looking would make the host wait, check_feasible does it after the step; they add no gradient.
         infinite = torch.isposinf(losses.detach())
         if losses.device.type == "cpu" and bool(infinite.any()):
-            names = [batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()]
-            raise TrainingError(
-                f"CTC cannot say these transcripts in the frames they have: {', '.join(names)}. Lower "
-                "model.subsampling_factor, use larger tokens, or leave the utterances out"
-            )
+            raise _without_path([batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()])
+
+
+def check_feasible(ctc: float, batches: Sequence[Batch], subsampling_factor: int) -> None:
+    """Look for the reason when the CTC loss of a step has come out infinite.
+
+    Args:
+        ctc: CTC loss of the step.
+        batches: those of the step.
+        subsampling_factor: feature frames to one frame of the encoder.
+
+    Raises:
+        TrainingError: transcripts that need more encoder frames than their audio has; names the utterances.
+    """
+    if ctc != math.inf:
+        return
+    names = []
+    for batch in batches:
+        lengths = zip(batch.ids, batch.feature_lengths.tolist(), batch.target_lengths.tolist(), strict=True)
+        for row, (name, features, tokens) in enumerate(lengths):
+            if frames_needed(batch.targets[row, :tokens].tolist()) > -(-features // subsampling_factor):
+                names.append(name)
+    if names:
+        raise _without_path(names)
+
+
+def _without_path(names: Sequence[str]) -> TrainingError:
+    return TrainingError(
+        f"CTC cannot say these transcripts in the frames they have: {', '.join(names)}. Lower "
+        "model.subsampling_factor, use larger tokens, or leave the utterances out"
+    )
