@@ -621,9 +621,9 @@ plt.show()
 def player(samples: np.ndarray) -> str:
     """An audio player with the samples in it."""
     file = io.BytesIO()
-    soundfile.write(file, samples, 16_000, format="OGG", subtype="VORBIS")
+    soundfile.write(file, samples, 16_000, format="WAV")
     data = base64.b64encode(file.getvalue()).decode()
-    return f'<audio controls style="width:110px" src="data:audio/ogg;base64,{data}"></audio>'
+    return f'<audio controls style="width:110px" src="data:audio/wav;base64,{data}"></audio>'
 
 
 samples = read_audio(utterance.audio)
