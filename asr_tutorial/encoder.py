@@ -12,38 +12,16 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr_tutorial.attention import MultiHeadAttention
 from asr_tutorial.config import ModelConfig
+from asr_tutorial.convolution import Conv2d, masked_relu
 from asr_tutorial.dropout import Dropout
 from asr_tutorial.masks import key_mask, padding_mask
 from asr_tutorial.positional import positional_encoding
-
-
-def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Apply a convolution to (batch, channels, time, mels), in the memory layout that suits a CPU.
-
-    PyTorch's forward kernel is twice as fast when the channels of a position lie side by side in memory, but the one
-    for the weights' gradient is four times slower then: so the layout changes only where no gradient is wanted.
-    """
-    if x.device.type == "cpu" and not torch.is_grad_enabled():
-        x = x.to(memory_format=torch.channels_last)
-    return conv(x)
-
-
-def masked_relu(x: Tensor, lengths: Tensor) -> Tensor:
-    """ReLU, and zero behind the end of each utterance: (batch, channels, time, mels), lengths (batch,).
-
-    The front end's tensors are so large that a new one costs more than its arithmetic. So the ReLU works in place, and
-    the mask too where no gradient is wanted; in training ``x`` itself stays as it is, because hooks may look at it.
-    """
-    real = padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
-    masked = x * real if torch.is_grad_enabled() else x.mul_(real)
-    return masked.relu_()
 
 
 def halve(lengths: Tensor) -> Tensor:
@@ -58,7 +36,7 @@ class ConvSubsampling(nn.Module):
         super().__init__()
         stages = int(math.log2(factor))
         self.convs = nn.ModuleList(
-            nn.Conv2d(1 if stage == 0 else channels, channels, kernel_size=3, stride=2, padding=1)
+            Conv2d(1 if stage == 0 else channels, channels, kernel_size=3, stride=2, padding=1)
             for stage in range(stages)
         )
         mels = n_mels
@@ -70,7 +48,7 @@ class ConvSubsampling(nn.Module):
         x = features[:, None]  # (batch, 1, time, mels)
         for conv in self.convs:
             lengths = halve(lengths)
-            x = masked_relu(convolve(conv, x), lengths)  # (batch, channels, time / 2, mels / 2)
+            x = masked_relu(conv(x), lengths)  # (batch, channels, time / 2, mels / 2)
         x = x.transpose(1, 2).flatten(2)  # (batch, time / factor, channels * mels / factor)
         return self.out(x), lengths
 

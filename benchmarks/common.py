@@ -139,7 +139,9 @@ class Table:
     def __str__(self) -> str:
         rows = self.rows()
         width = max([len(name) for name in [*self.times, *self.absent]] + [6])
-        head = f"{'system':<{width}}{'median ms':>12}{'min':>10}{'max':>10}{'ratio':>9}{'quartiles':>15}{'cpu ratio':>11}"
+        head = (
+            f"{'system':<{width}}{'median ms':>12}{'min':>10}{'max':>10}{'ratio':>9}{'quartiles':>15}{'cpu ratio':>11}"
+        )
         lines = [self.title, head + "".join(f"  {column}" for column in self.columns)]
         for row in rows:
             low, high = row.get("ratio_quartiles", (math.nan, math.nan))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from common import OURS, ROOT, Table, command_line, enter, finish, largest_difference

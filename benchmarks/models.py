@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import weights
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from asr_tutorial.config import Config, load_config
-from asr_tutorial.encoder import ConvSubsampling
 from asr_tutorial.masks import padding_mask
 from asr_tutorial.model import SpeechTransformer, build_model
 from asr_tutorial.positional import SinusoidalPositionalEncoding
@@ -83,12 +83,31 @@ class Ours(nn.Module):
         return output.ctc_log_probs, output.encoder_mask.sum(dim=1), output.logits
 
 
-class Torch(nn.Module):
-    """``nn.Transformer`` with what it lacks: our front end and positions, an embedding, two output layers."""
+class FrontEnd(nn.Module):
+    """Our ``ConvSubsampling`` as one writes it with PyTorch's own modules; its parameters have the same names."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.subsampling = ConvSubsampling(sizes.mels, sizes.d_model, 4, sizes.channels)
+        channels = sizes.channels
+        self.convs = nn.ModuleList(
+            nn.Conv2d(inputs, channels, kernel_size=3, stride=2, padding=1) for inputs in (1, channels)
+        )
+        self.out = nn.Linear(channels * sizes.mels // 4, sizes.d_model)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        x = features[:, None]  # (batch, 1, time, mels)
+        for conv in self.convs:
+            lengths = (lengths + 1) // 2
+            x = F.relu(conv(x)) * padding_mask(lengths, (x.shape[2] + 1) // 2)[:, None, :, None]
+        return self.out(x.transpose(1, 2).flatten(2)), lengths  # (batch, time / 4, d_model)
+
+
+class Torch(nn.Module):
+    """``nn.Transformer`` with what it lacks: a front end and positions, an embedding, two output layers."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.subsampling = FrontEnd(sizes)
         self.positional = SinusoidalPositionalEncoding(sizes.d_model)
         self.dropout = nn.Dropout(sizes.dropout)
         self.embedding = nn.Embedding(sizes.vocab, sizes.d_model)

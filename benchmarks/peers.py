@@ -23,7 +23,11 @@ PEERS = Path("~/.cache/asr_tutorial/peers").expanduser()
 TORCH = ["torch==2.13.0"]
 """First, and exact: a peer that found another torch acceptable would bring it in, gigabytes of GPU libraries too."""
 RECIPE: list[tuple[str, list[str]]] = [
-    ("plain ones", ["transformers", "lhotse", "kaldi-native-fbank", "flashlight-text", "fast-ctc-decode"]),
+    ("transformers", ["transformers==5.24.0"]),
+    ("lhotse", ["lhotse==1.33.0"]),
+    ("kaldi-native-fbank", ["kaldi-native-fbank==1.23.0"]),
+    ("flashlight-text", ["flashlight-text==0.0.7"]),
+    ("fast-ctc-decode", ["fast-ctc-decode==0.3.7"]),
     # These ask for versions of torch or numpy that they do not need; what they do need follows by name.
     ("torchaudio", ["--no-deps", "torchaudio==2.11.0"]),
     ("speechbrain", ["--no-deps", "speechbrain==1.1.2"]),
@@ -37,7 +41,12 @@ RECIPE: list[tuple[str, list[str]]] = [
 
 def install(python: Path, packages: list[str]) -> bool:
     """Whether pip could install the packages."""
-    return subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=False).returncode == 0
+    # What pip says on the way is about versions that a peer asks for and does not need.
+    call = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    done = subprocess.run(call, check=False, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+    return done.returncode == 0
 
 
 def remove_kernels(folder: Path) -> None:

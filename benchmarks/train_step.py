@@ -74,7 +74,7 @@ def their_step(model: nn.Module, batch: Batch) -> Callable[[], float]:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

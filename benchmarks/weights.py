@@ -93,7 +93,16 @@ def espnet_decoder(decoder: Decoder) -> Any:
     return _load(theirs, _renamed(decoder, names, ends))
 
 
-def speechbrain_transformer(decoder: Decoder) -> tuple[Any, nn.Linear]:
+def speechbrain_linear(ours: nn.Linear) -> Any:
+    """SpeechBrain's linear layer with the weights of ours."""
+    from speechbrain.nnet.linear import Linear
+
+    theirs = Linear(n_neurons=ours.out_features, input_size=ours.in_features)
+    theirs.w.load_state_dict(ours.state_dict())
+    return theirs.eval()
+
+
+def speechbrain_transformer(decoder: Decoder) -> tuple[Any, Any]:
     """SpeechBrain's Transformer with our decoder's weights, and the output layer, which is apart there."""
     theirs = new_speechbrain_transformer(*sizes_of(decoder), dropout=0.0)
     state = {}
@@ -115,9 +124,7 @@ def speechbrain_transformer(decoder: Decoder) -> tuple[Any, nn.Linear]:
     for name in [name for name in state if "q_proj." in name]:  # one stacked projection there
         parts = [state.pop(name.replace("q_proj", projection)) for projection in ("q_proj", "k_proj", "v_proj")]
         state[name.replace("q_proj.", "in_proj_")] = torch.cat(parts)
-    out = nn.Linear(decoder.out.in_features, decoder.out.out_features)
-    out.load_state_dict(decoder.out.state_dict())
-    return _load(theirs, state, partly=True), out.eval()
+    return _load(theirs, state, partly=True), speechbrain_linear(decoder.out)
 
 
 def pegasus(decoder: Decoder, sos: int, eos: int, pad: int) -> Any:
