@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from asr_tutorial.dropout import dropout as fast_dropout
+
 MASKED = -1e4
 """Added to the score of a key that may not be attended: its weight is then exp(-10000), which is zero."""
 
@@ -95,15 +97,14 @@ def fused_attention(
     """
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))  # (..., queries, keys)
+    # The queries are scaled, not the scores, of which there are more.
+    scores = query * (1 / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (..., queries, keys)
     if mask is None:
         weights = scores.softmax(dim=-1)
     else:
         bias = torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, MASKED)
         weights = (scores + bias).softmax(dim=-1)
-    if dropout > 0.0:
-        weights = F.dropout(weights, dropout)
-    context = weights @ value
+    context = fast_dropout(weights, dropout) @ value
     # Where nothing may be attended all keys got the same bias, which changes nothing: such a row is set to zero here.
     return context if mask is None else context * mask.any(dim=-1, keepdim=True)
 

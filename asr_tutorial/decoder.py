@@ -38,6 +38,99 @@ class DecoderCache:
             layer.cross_attention.select(rows)
 
 
+class TreeAttentionCache(KeyValueCache):
+    """Keys and values of one layer for all hypotheses of a beam search, in room that grows by doubling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: tuple[Tensor, Tensor] | None = None
+
+    def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values (batch, heads, new, d_head) and return all of them."""
+        used = self.keys.shape[2] if self.keys is not None else 0
+        needed = used + keys.shape[2]
+        if self._room is None or self._room[0].shape[2] < needed:
+            batch, heads, _, d_head = keys.shape
+            self._room = (
+                keys.new_empty(batch, heads, 2 * needed, d_head),
+                keys.new_empty(batch, heads, 2 * needed, d_head),
+            )
+            if self.keys is not None and self.values is not None:
+                self._room[0][:, :, :used], self._room[1][:, :, :used] = self.keys, self.values
+        room_for_keys, room_for_values = self._room
+        room_for_keys[:, :, used:needed], room_for_values[:, :, used:needed] = keys, values
+        self.keys, self.values = room_for_keys[:, :, :needed], room_for_values[:, :, :needed]
+        return self.keys, self.values
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given utterances, in that order: (new_batch,) indices."""
+        super().select(rows)
+        self._room = None
+
+    def gather(self, columns: Tensor) -> None:
+        """Keep the given positions (batch, kept) of each utterance, in that order."""
+        if self.keys is None or self.values is None:
+            return
+        index = columns[:, None, :, None].expand(-1, self.keys.shape[1], -1, self.keys.shape[3])
+        self.keys, self.values = self.keys.gather(2, index), self.values.gather(2, index)
+        self._room = None
+
+
+class TreeCache:
+    """What a decoder keeps during a beam search over many hypotheses of each utterance.
+
+    Hypotheses share their beginnings: they form a tree. Each token's keys and values are computed once, put behind the
+    others and never moved; which of them a hypothesis may see, namely its own ancestors, is a mask. When hypotheses are
+    dropped or split in two, only the rows of this small mask are exchanged. The keys of the sound belong to the
+    utterance and are there once, however many hypotheses listen.
+
+    From time to time, when the tree has grown to twice its size, tokens that no hypothesis descends from are removed.
+    """
+
+    fewest = 128
+    """Tokens of the tree below which none are removed."""
+
+    def __init__(self, num_layers: int) -> None:
+        self.layers = [LayerCache(TreeAttentionCache(), KeyValueCache(fixed=True)) for _ in range(num_layers)]
+        self.length = 0
+        self.ancestors: Tensor | None = None
+        """(batch, hypotheses, tokens of the tree) boolean: which tokens each hypothesis consists of."""
+        self._remove_at = self.fewest
+
+    def add_tokens(self, batch: int, hypotheses: int, device: torch.device) -> Tensor:
+        """Each hypothesis gets one more token, which itself may see; the mask (batch, hypotheses, tokens)."""
+        own = torch.eye(hypotheses, dtype=torch.bool, device=device).expand(batch, -1, -1)
+        if self.ancestors is not None and self.ancestors.shape[2] >= self._remove_at:
+            self._remove_dead()
+        self.ancestors = own if self.ancestors is None else torch.cat([self.ancestors, own], dim=2)
+        self.length += 1
+        return self.ancestors
+
+    def follow(self, parents: Tensor) -> None:
+        """New hypothesis j of an utterance goes on from old hypothesis ``parents[j]``: (batch, hypotheses)."""
+        if self.ancestors is not None:
+            self.ancestors = self.ancestors.gather(1, parents[..., None].expand(-1, -1, self.ancestors.shape[2]))
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given utterances, in that order: (new_batch,) indices."""
+        if self.ancestors is not None:
+            self.ancestors = self.ancestors[rows]
+        for layer in self.layers:
+            layer.self_attention.select(rows)
+            layer.cross_attention.select(rows)
+
+    def _remove_dead(self) -> None:
+        assert self.ancestors is not None
+        alive = self.ancestors.any(dim=1)  # (batch, tokens)
+        most = int(alive.sum(dim=1).max())
+        columns = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :most]  # (batch, most)
+        self.ancestors = self.ancestors.gather(2, columns[:, None].expand(-1, self.ancestors.shape[1], -1))
+        for layer in self.layers:
+            if isinstance(layer.self_attention, TreeAttentionCache):
+                layer.self_attention.gather(columns)
+        self._remove_at = max(2 * most, self.fewest)
+
+
 class DecoderLayer(nn.Module):
     """Causal self-attention, attention to the encoder, feed-forward; each as ``x + sublayer(norm(x))``."""
 
@@ -144,6 +237,37 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.length += tokens.shape[1]
         return self.out(self.norm(x)), maps
+
+    def extend_tree(
+        self, tokens: Tensor, encoder_out: Tensor, encoder_mask: Tensor, cache: TreeCache, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits of the token after each hypothesis of a beam search, all of them at once.
+
+        The hypotheses of an utterance take the place of its positions: (batch, hypotheses) tokens of equal age are one
+        row of queries. So the sound is projected and kept once for each utterance, and a mask keeps hypotheses apart.
+
+        Args:
+            tokens: (batch, hypotheses), the newest token of each.
+            encoder_out: (batch, frames, d_model).
+            encoder_mask: (batch, frames), True = real.
+            cache: the tree so far, extended by this call.
+            need_weights: return where the hypotheses listen.
+
+        Returns:
+            logits (batch, hypotheses, vocab), and attention to the sound (batch, hypotheses, frames), the mean over
+            heads and layers, or None.
+        """
+        batch, hypotheses = tokens.shape
+        position = cache.length
+        mask = cache.add_tokens(batch, hypotheses, tokens.device)
+        x = self.embedding(tokens.reshape(-1, 1)) * self.scale  # (batch * hypotheses, 1, d_model): all at one position
+        x = self.dropout(self.positional(x, position)).view(batch, hypotheses, -1)
+        listening = []
+        for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
+            x, _, weights = layer(x, encoder_out, mask, key_mask(encoder_mask), need_weights, layer_cache)
+            if weights is not None:
+                listening.append(weights.mean(dim=1))  # (batch, hypotheses, frames)
+        return self.out(self.norm(x)), torch.stack(listening).mean(dim=0) if listening else None
 
     def _check_tokens(self, tokens: Tensor, encoder_out: Tensor) -> None:
         if tokens.dim() != 2 or tokens.shape[0] != encoder_out.shape[0]:

@@ -13,6 +13,20 @@ from torch.nn import functional as F
 INT64_MIN = -(2**63)
 
 
+def dropout(x: Tensor, p: float) -> Tensor:
+    """What :class:`Dropout` does in training mode, as a function."""
+    if p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    threshold = min(round(p * 256), 255)
+    # The full range of 64 bits: random_() alone leaves the sign bit, and with it every eighth byte, too small.
+    draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(INT64_MIN, None)
+    kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
+    # This operator is "multiply by a mask and a number" in one pass over memory, and has a derivative of its own.
+    return torch.ops.aten.native_dropout_backward(x, kept, 256 / (256 - threshold))
+
+
 class Dropout(nn.Module):
     """Set elements to zero with probability ``p`` in training mode and scale the rest by ``1 / (1 - p)``.
 
@@ -30,16 +44,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0.0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        threshold = min(round(self.p * 256), 255)
-        # The full range of 64 bits: random_() alone leaves the sign bit, and with it every eighth byte, too small.
-        draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(INT64_MIN, None)
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-        # This operator is "multiply by a mask and a number" in one pass over memory, and has a derivative of its own.
-        return torch.ops.aten.native_dropout_backward(x, kept, 256 / (256 - threshold))
+        return dropout(x, self.p) if self.training else x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr_tutorial.attention import MultiHeadAttention
 from asr_tutorial.config import ModelConfig
+from asr_tutorial.convolution import Conv2d, masked_relu
 from asr_tutorial.dropout import Dropout
 from asr_tutorial.masks import key_mask, padding_mask
 from asr_tutorial.positional import positional_encoding
@@ -35,7 +36,7 @@ class ConvSubsampling(nn.Module):
         super().__init__()
         stages = int(math.log2(factor))
         self.convs = nn.ModuleList(
-            nn.Conv2d(1 if stage == 0 else channels, channels, kernel_size=3, stride=2, padding=1)
+            Conv2d(1 if stage == 0 else channels, channels, kernel_size=3, stride=2, padding=1)
             for stage in range(stages)
         )
         mels = n_mels
@@ -46,9 +47,8 @@ class ConvSubsampling(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = features[:, None]  # (batch, 1, time, mels)
         for conv in self.convs:
-            x = F.relu(conv(x))  # (batch, channels, time / 2, mels / 2)
             lengths = halve(lengths)
-            x = x * padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)
+            x = masked_relu(conv(x), lengths)  # (batch, channels, time / 2, mels / 2)
         x = x.transpose(1, 2).flatten(2)  # (batch, time / factor, channels * mels / factor)
         return self.out(x), lengths
 

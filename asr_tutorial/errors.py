@@ -36,5 +36,9 @@ class TrainingError(UserError):
     """Training cannot start or go on: NaN loss, targets longer than inputs, full disk, ..."""
 
 
+class Stopped(UserError):
+    """A signal asked a training to stop; its state is saved, and the message says how to go on."""
+
+
 class CourseError(UserError):
     """An exercise, a cell or a workspace of the course that cannot be used."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from asr_tutorial.config import Config
-from asr_tutorial.decoder import Decoder, DecoderCache
+from asr_tutorial.decoder import Decoder, DecoderCache, TreeCache
 from asr_tutorial.encoder import Encoder
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.features import MVN, FrequencyWarp, SpecAugment
@@ -78,8 +78,18 @@ class SpeechTransformer(nn.Module):
         return self._decoder()(tokens, encoder_out, encoder_mask, cache=cache)[0]
 
     def new_cache(self) -> DecoderCache:
-        """An empty cache for a search."""
+        """An empty cache for a search with one hypothesis for each utterance."""
         return DecoderCache(len(self._decoder().layers))
+
+    def decode_tree(
+        self, tokens: Tensor, encoder_out: Tensor, encoder_mask: Tensor, cache: TreeCache, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """One step of a beam search: see :meth:`asr_tutorial.decoder.Decoder.extend_tree`."""
+        return self._decoder().extend_tree(tokens, encoder_out, encoder_mask, cache, need_weights)
+
+    def new_tree(self) -> TreeCache:
+        """An empty cache for a beam search."""
+        return TreeCache(len(self._decoder().layers))
 
     def forward(
         self, features: Tensor, feature_lengths: Tensor, tokens_in: Tensor, need_weights: bool = False

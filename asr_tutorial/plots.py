@@ -167,6 +167,48 @@ def alignment(
     return figure
 
 
+def trellis(
+    values: ArrayLike,
+    labels: Sequence[str],
+    path: ArrayLike | None = None,
+    frame_seconds: float | None = None,
+    start_seconds: float = 0.0,
+    title: str = "Trellis: every path from the upper left to the lower right says the text",
+    label: str = "probability",
+    axes: Axes | None = None,
+) -> Figure:
+    """What a CTC path can walk through: a row for each state of the text, a column for each frame.
+
+    Args:
+        values: (time, states), probabilities of the states, drawn dark.
+        labels: what each state says, such as ``_ A _ B _``.
+        path: (time,) the state of each frame, drawn as a line; None: no line.
+        frame_seconds: seconds from one frame to the next; None: the axis counts frames.
+        start_seconds: where the first frame begins.
+        title: above the picture.
+        label: of the colour bar.
+        axes: where to draw; a figure of its own when not given.
+    """
+    values = _array(values)
+    step = frame_seconds or 1.0
+    time, states = values.shape
+    with style():
+        figure, axes = _axes(axes, width=8, height=min(max(1.2 + 0.17 * states, 2.2), 8.0))
+        first = start_seconds if frame_seconds else -0.5  # frame numbers stand below the middle of a frame
+        extent = (first, first + time * step, states, 0)
+        image = axes.imshow(values.T, extent=extent, cmap=WEIGHTS, vmin=0, vmax=max(float(values.max()), 1e-6))
+        if path is not None:
+            frames = first + (np.arange(time) + 0.5) * step
+            axes.plot(frames, _array(path) + 0.5, color=COLORS[1], marker="o", markersize=3, linewidth=1.2)
+        axes.set_yticks(np.arange(states) + 0.5, labels=list(labels), fontsize=7)
+        axes.tick_params(axis="y", length=0)
+        if not frame_seconds:
+            axes.set_xticks(np.arange(0, time, -(-time // 20)))
+        axes.set(title=title, xlabel="time (s)" if frame_seconds else "frame", ylabel="state of the text")
+        figure.colorbar(image, ax=axes, label=label, pad=0.01)
+    return figure
+
+
 def learning_curves(metrics: Mapping[str, Any] | str | Path) -> Figure:
     """Losses and error rates over a run.
 

@@ -1,35 +1,30 @@
-"""Log-mel features: our extractor beside kaldi-native-fbank, one thread each, on 8 waveforms of 10 seconds.
+"""Log-mel features: ours beside kaldi-native-fbank, torchaudio and SpeechBrain, on 8 waveforms of 10 seconds.
 
-    python benchmarks/fbank.py [--json data/results/fbank.json] [--corpus FOLDER] [--rounds 15]
+    python benchmarks/fbank.py [--corpus FOLDER] [--rounds 15] [--json FILE] [--peers DIR]
 
-The systems take turns in each round, so that a busy machine troubles all of them alike; medians are compared.
 kaldi-native-fbank is timed twice: as a Python program uses it (frames collected into an array), and without that
-collecting, which is unfair to us. Without ``--corpus`` the waveforms are noise with a slowly changing level.
+collecting, which is unfair to us. torchaudio is its Kaldi-compatible function, one waveform after the other, and its
+batched mel spectrogram, which like SpeechBrain's features is not Kaldi's and is only timed. Without ``--corpus`` the
+waveforms are noise with a slowly changing level.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import importlib.metadata
-import json
-import platform
-import statistics
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kaldi_native_fbank
 import numpy as np
 import torch
+from common import OURS, Table, Work, command_line, enter, finish
+from torch import Tensor
 
 from asr_tutorial.audio import read_audio
 from asr_tutorial.config import FeaturesConfig
 from asr_tutorial.features import FeatureExtractor, mel_filterbank
 
 SAMPLE_RATE, BATCH, SECONDS = 16_000, 8, 10
+TOLERANCE = 1e-3
+KALDI = "kaldi-native-fbank"
 
 
 def waveforms(corpus: str | None) -> np.ndarray:
@@ -56,115 +51,97 @@ def exact(batch: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(energies, np.finfo(np.float32).eps))
 
 
-def kaldi(batch: np.ndarray, options: Any, collect: bool) -> list[np.ndarray]:
-    result = []
-    for waveform in batch:
-        fbank = kaldi_native_fbank.OnlineFbank(options)
-        fbank.accept_waveform(SAMPLE_RATE, waveform)
-        fbank.input_finished()
-        if collect:
-            result.append(np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)]))
-    return result
+def kaldi(batch: np.ndarray, collect: bool) -> Work:
+    """kaldi-native-fbank, one waveform after the other."""
+    import kaldi_native_fbank
 
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor()
-
-
-def commit() -> str:
-    call = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return call.stdout.strip() or "none"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--corpus", help="folder with speech to measure on")
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds, at least 5")
-    arguments = parser.parse_args()
-
-    torch.set_num_threads(1)
-    batch = waveforms(arguments.corpus)
-    tensor, scaled = torch.from_numpy(batch), batch * 32768
-    extractor = FeatureExtractor(FeaturesConfig())
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0.0
     options.mel_opts.num_bins = 80
+    scaled = batch * 32768
 
-    systems: dict[str, Callable[[], Any]] = {
-        "asr_tutorial": lambda: extractor(tensor),
-        "kaldi-native-fbank": lambda: kaldi(scaled, options, collect=True),
-        "kaldi-native-fbank, frames not collected": lambda: kaldi(scaled, options, collect=False),
-    }
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for round_number in range(max(arguments.rounds, 5) + 2):
-        for name, system in systems.items():
-            start = time.perf_counter()
-            system()
-            if round_number >= 2:  # the first two warm caches
-                times[name].append(time.perf_counter() - start)
-    ours, theirs, reference = extractor(tensor)[0].numpy(), np.stack(kaldi(scaled, options, True)), exact(batch)
-    pairs = {
-        "asr_tutorial - kaldi-native-fbank": ours - theirs,
-        "asr_tutorial - float64": ours - reference,
-        "kaldi-native-fbank - float64": theirs - reference,
-    }
-    differences = [
-        {
-            "between": name,
-            "max": float(f"{np.abs(values).max():.2g}"),
-            "mean": float(f"{np.abs(values).mean():.2g}"),
-            "above_1e-3": int((np.abs(values) > 1e-3).sum()),
-            "values": values.size,
-        }
-        for name, values in pairs.items()
-    ]
+    def work() -> np.ndarray | None:
+        result = []
+        for waveform in scaled:
+            fbank = kaldi_native_fbank.OnlineFbank(options)
+            fbank.accept_waveform(SAMPLE_RATE, waveform)
+            fbank.input_finished()
+            if collect:
+                result.append(np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)]))
+        return np.stack(result) if collect else None
 
-    rows = [
-        {
-            "system": name,
-            "median_ms": round(1000 * statistics.median(values), 2),
-            "min_ms": round(1000 * min(values), 2),
-            "max_ms": round(1000 * max(values), 2),
-            "audio_seconds_per_second": round(BATCH * SECONDS / statistics.median(values)),
-        }
-        for name, values in times.items()
-    ]
-    print(f"{BATCH} x {SECONDS} s at {SAMPLE_RATE} Hz, one thread, {len(times['asr_tutorial'])} rounds")
-    print(f"{'system':<42}{'median ms':>10}{'min':>9}{'max':>9}{'x real time':>13}")
-    for row in rows:
-        print(
-            f"{row['system']:<42}{row['median_ms']:>10}{row['min_ms']:>9}{row['max_ms']:>9}"
-            f"{row['audio_seconds_per_second']:>13}"
-        )
-    print(f"{'absolute difference of log-mel values':<42}{'max':>10}{'mean':>9}{'above 1e-3':>12}")
+    return work
+
+
+def torchaudio_kaldi(waveforms: Tensor) -> Work:
+    """torchaudio's ``compliance.kaldi.fbank``, which takes one waveform at a time."""
+    from torchaudio.compliance.kaldi import fbank
+
+    settings: dict[str, Any] = {"num_mel_bins": 80, "dither": 0.0, "sample_frequency": SAMPLE_RATE}
+    scaled = waveforms * 32768
+    return lambda: np.stack([fbank(waveform[None], **settings).numpy() for waveform in scaled])
+
+
+def torchaudio_mel(waveforms: Tensor) -> Work:
+    """torchaudio's ``MelSpectrogram``, batched, with frames of the same length and shift."""
+    from torchaudio.transforms import MelSpectrogram
+
+    transform = MelSpectrogram(SAMPLE_RATE, n_fft=512, win_length=400, hop_length=160, n_mels=80)
+    return lambda: transform(waveforms).clamp(min=1e-10).log()
+
+
+def speechbrain(waveforms: Tensor) -> Work:
+    """SpeechBrain's ``Fbank``, batched."""
+    from speechbrain.lobes.features import Fbank
+
+    transform = Fbank(sample_rate=SAMPLE_RATE, n_fft=512, win_length=25, hop_length=10, n_mels=80)
+    return lambda: transform(waveforms)
+
+
+def compare(corpus: str | None, rounds: int) -> tuple[Table, list[dict[str, Any]]]:
+    """Measure all systems; and how far the Kaldi-compatible ones are apart."""
+    batch = waveforms(corpus)
+    tensor = torch.from_numpy(batch)
+    extractor = FeatureExtractor(FeaturesConfig())
+    table = Table(f"log-mel features, {BATCH} x {SECONDS} s at {SAMPLE_RATE} Hz, one thread", columns=("x real time",))
+    table.add(OURS, lambda: lambda: extractor(tensor)[0].numpy())
+    table.add(KALDI, lambda: kaldi(batch, collect=True))
+    table.add(f"{KALDI}, frames not collected", lambda: kaldi(batch, collect=False))
+    table.add("torchaudio kaldi.fbank", lambda: torchaudio_kaldi(tensor))
+    table.add("torchaudio MelSpectrogram", lambda: torchaudio_mel(tensor))
+    table.add("SpeechBrain Fbank", lambda: speechbrain(tensor))
+    table.measure(rounds, warmup=2)
+    for row in table.rows():
+        table.facts[row["system"]] = {"x real time": round(BATCH * SECONDS / row["median"])}
+    values = {name: table.outputs[name] for name in (OURS, KALDI, "torchaudio kaldi.fbank") if name in table.outputs}
+    values["float64"] = exact(batch)
+    names = list(values)
+    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    return table, [difference(a, b, values[a] - values[b]) for a, b in pairs]
+
+
+def difference(first: str, second: str, values: np.ndarray) -> dict[str, Any]:
+    """Size of the differences between two systems' features."""
+    return {
+        "between": f"{first} - {second}",
+        "max": float(f"{np.abs(values).max():.2g}"),
+        "mean": float(f"{np.abs(values).mean():.2g}"),
+        f"above_{TOLERANCE:g}": int((np.abs(values) > TOLERANCE).sum()),
+        "values": values.size,
+    }
+
+
+def main() -> None:
+    parser = command_line(__doc__, "fbank", rounds=15)
+    parser.add_argument("--corpus", help="folder with speech to measure on")
+    options = parser.parse_args()
+    enter(options.peers)
+    table, differences = compare(options.corpus, options.rounds)
+    source = "noise" if options.corpus is None else Path(options.corpus).name
+    packages = [KALDI, "torchaudio", "speechbrain"]
+    finish(options.json, [table], packages, input=source, differences=differences)
     for row in differences:
-        print(f"{row['between']:<42}{row['max']:>10}{row['mean']:>9}{row['above_1e-3']:>5} of {row['values']}")
-    if arguments.json:
-        record = {
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": f"{processor()}, {platform.system()} {platform.machine()}",
-            "versions": {
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "kaldi-native-fbank")},
-            },
-            "input": "noise" if arguments.corpus is None else Path(arguments.corpus).name,
-            "threads": 1,
-            "rounds": len(times["asr_tutorial"]),
-            "results": rows,
-            "differences": differences,
-        }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        print(f"{row['between']:<48} largest {row['max']:<9} mean {row['mean']}")
 
 
 if __name__ == "__main__":

@@ -125,6 +125,32 @@ def test_transcribe_one_file_and_several(run, checkpoint, tmp_path):
     assert {"file", "text", "score"} <= record.keys()
 
 
+def test_beam_searches_take_options_and_return_alternatives(run, checkpoint, corpus, tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(1.0, 1), 16_000)
+    options = ("--search", "joint", "--beam-size", 4, "--nbest", 3, "--ctc-weight", 0.5, "--length-penalty", 0.2)
+    (record,) = json.loads(run("transcribe", "-m", checkpoint, "--json", *options, tmp_path / "a.wav").stdout)
+    assert record["n_best"][0]["text"] == record["text"]
+    assert 1 < len(record["n_best"]) <= 3
+    assert {"text", "confidence"} == record["tokens"][0].keys()
+    run("evaluate", "-m", checkpoint, "--corpus", corpus, "--limit", 1, *options, "--json", tmp_path / "figures.json")
+    (result,) = json.loads((tmp_path / "figures.json").read_text())["results"]
+    assert result["n_best"][0]["text"] == result["hypothesis"]
+    assert {"words", "score"} <= result.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--search", "ctc", "--nbest", 2), "--nbest is not for --search ctc: use --search prefix, attention, joint"),
+        (("--search", "attention", "--ctc-weight", 0.5), "--ctc-weight is not for --search attention: use"),
+        (("--search", "joint", "--beam-size", 0), "beam_size must be 1 or more; got 0"),
+        (("--search", "joint", "--nbest", 11), "n_best must be 1 to beam_size, 10"),
+    ],
+)
+def test_search_options_that_do_not_fit_are_named(run, checkpoint, options, message):
+    assert message in run("transcribe", "-m", checkpoint, *options, "a.wav", code=2).stderr
+
+
 def test_evaluate_prints_and_writes_figures(run, checkpoint, corpus, tmp_path):
     result = run(
         "evaluate", "-m", checkpoint, "--corpus", corpus, "--limit", 2, "--search", "ctc", "--worst", 1,

@@ -7,7 +7,8 @@ import pytest
 import torch
 from model_checks import assert_same
 
-from asr_tutorial.ctc import PrefixScorer, best_path, ctc_loss, forced_align, frames_needed
+from asr_tutorial.ctc import best_path, ctc_loss, forced_align
+from asr_tutorial.dataset import frames_needed
 
 BLANK = 0
 
@@ -215,30 +216,3 @@ class TestForcedAlignment:
         log_probs, targets = random_log_probs(8, 3), torch.tensor([1, 2, 2])
         loss = ctc_loss(log_probs[None], targets[None], torch.tensor([8]), torch.tensor([3]), BLANK)
         assert forced_align(log_probs, targets, BLANK).score < -float(loss), "one path is less than the sum of all"
-
-
-class TestPrefixScorer:
-    EOS = 3  # a token of the vocabulary that no path says
-
-    @pytest.mark.parametrize("prefix", [[], [1], [1, 1], [1, 2], [2, 1, 1]])
-    def test_sums_over_all_paths_that_start_with_the_prefix(self, prefix):
-        time, lengths = 5, torch.tensor([5, 4])
-        log_probs = random_log_probs(2, time, 3, seed=3)
-        log_probs = torch.nn.functional.pad(log_probs, (0, 1), value=-math.inf)
-        scorer = PrefixScorer(log_probs, lengths, BLANK, self.EOS)
-        state, last, utterances = scorer.initial_state(), None, torch.arange(2)
-        for token in prefix:
-            _, states = scorer.extend(state, last, utterances)
-            state, last = states[..., token], torch.full((2,), token)
-        scores, _ = scorer.extend(state, last, utterances)
-        for row, length in enumerate(lengths.tolist()):
-            paths = list(itertools.product(range(3), repeat=length))
-            texts = [(collapse(path), math.exp(path_score(log_probs[row], path))) for path in paths]
-            for token in (1, 2):
-                longer = [*prefix, token]
-                expected = sum(weight for text, weight in texts if text[: len(longer)] == longer)
-                assert math.exp(scores[row, token]) == pytest.approx(expected, abs=1e-6), (
-                    f"utterance of {length} frames: texts that start with {longer} have probability {expected}"
-                )
-            whole = sum(weight for text, weight in texts if text == prefix)
-            assert math.exp(scores[row, self.EOS]) == pytest.approx(whole, abs=1e-6), f"text {prefix} itself: {whole}"

@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 import warnings
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +31,7 @@ from asr_tutorial.dataset import (
     sequential_batches,
     store,
 )
+from asr_tutorial.dataset.sampler import BatchPlan, share
 from asr_tutorial.errors import ConfigError, CorpusError, TextError, UserError
 from asr_tutorial.features import fbank, log_mel, speed_perturb
 from asr_tutorial.tokenizer import CharTokenizer, SentencePieceTokenizer
@@ -168,18 +168,37 @@ def test_utterance_longer_than_a_batch_gets_its_own():
     assert sorted(index for batch in batches for index in batch) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_take_equal_steps_of_one_shape(world_size):
-    lengths = tinyspeech_lengths(500)
-    ranks = [BucketBatchSampler(lengths, 4000, 32, rank=rank, world_size=world_size) for rank in range(world_size)]
-    plans = [sampler.plans() for sampler in ranks]
-    assert len({len(rank) for rank in plans}) == 1
-    for step in zip(*plans, strict=True):
-        assert len({(plan.frames, len(plan.indices)) for plan in step}) == 1
-    counts = Counter(index for rank in plans for plan in rank for index in plan.indices)
-    assert set(counts) == set(range(500))
-    assert sum(counts.values()) - 500 < world_size  # only the last batch repeats
-    assert len({sampler.padding_share() for sampler in ranks}) == 1
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_ranks_share_each_step(world_size, accumulate):
+    plans = BucketBatchSampler(tinyspeech_lengths(500), 4000, 32).plans()
+    for start in range(0, len(plans), accumulate):
+        step = plans[start : start + accumulate]
+        parts = [share(step, rank, world_size) for rank in range(world_size)]
+        assert len({len(part) for part in parts}) == 1, "each rank makes as many backward passes as the others"
+        counted = [index for part in parts for plan in part if not plan.spare for index in plan.indices]
+        assert sorted(counted) == sorted(index for plan in step for index in plan.indices)
+        for together in zip(*parts, strict=True):
+            assert all(plan.indices for plan in together)
+            assert accumulate > 1 or len({plan.frames for plan in together}) == 1
+            sizes = [len(plan.indices) for plan in together]
+            assert accumulate > 1 or max(sizes) - min(sizes) <= 1
+
+
+def test_whole_batches_are_dealt_out_where_they_can_be():
+    step = [BatchPlan(32, [0, 1]), BatchPlan(64, [2]), BatchPlan(32, [3, 4]), BatchPlan(64, [5])]
+    assert share(step, 0, 2) == [step[0], step[2]]
+    assert share(step, 1, 2) == [step[1], step[3]]
+    assert share(step, 0, 1) == step
+
+
+def test_a_rank_without_an_utterance_repeats_one_that_is_not_counted():
+    step = [BatchPlan(32, [7, 8])]
+    assert [share(step, rank, 3) for rank in range(3)] == [
+        [BatchPlan(32, [7])],
+        [BatchPlan(32, [8])],
+        [BatchPlan(32, [7], spare=True)],
+    ]
 
 
 def test_sequential_batches():

@@ -14,7 +14,21 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 LAYERS: list[tuple[str, set[str]]] = [
     ("plumbing", {"errors", "config", "metrics", "plots", "masks"}),
     ("sound and text", {"audio", "features", "tokenizer", "corpus", "subset", "dataset", "download", "synthetic"}),
-    ("models", {"attention", "by_hand", "positional", "dropout", "encoder", "decoder", "model", "ctc", "checkpoint"}),
+    (
+        "models",
+        {
+            "attention",
+            "by_hand",
+            "positional",
+            "dropout",
+            "convolution",
+            "encoder",
+            "decoder",
+            "model",
+            "ctc",
+            "checkpoint",
+        },
+    ),
     ("recognition", {"search", "recognizer"}),
     ("training", {"training"}),
     ("course", {"course"}),

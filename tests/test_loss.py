@@ -1,5 +1,7 @@
 """The training criterion: label-smoothed cross-entropy, CTC, and their weighted sum."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +11,14 @@ from asr_tutorial.dataset import Batch, Example, collate
 from asr_tutorial.errors import TrainingError
 from asr_tutorial.model import ModelOutput
 from asr_tutorial.tokenizer import CharTokenizer
-from asr_tutorial.training.loss import JointLoss, LossTotals, Sizes, accuracy, label_smoothed_cross_entropy
+from asr_tutorial.training.loss import (
+    JointLoss,
+    LossTotals,
+    Sizes,
+    accuracy,
+    check_feasible,
+    label_smoothed_cross_entropy,
+)
 
 TOKENIZER = CharTokenizer("ABC ")
 PAD = TOKENIZER.pad_id
@@ -134,3 +143,13 @@ def test_a_transcript_longer_than_its_frames_is_named_in_training_and_left_out_o
     row = output.ctc_log_probs[:1]
     possible = ctc_loss(row, batch.targets[:1], torch.tensor([4]), batch.target_lengths[:1], TOKENIZER.blank_id)
     torch.testing.assert_close(totals.ctc, possible.sum())
+
+
+def test_after_a_step_with_an_infinite_loss_the_transcripts_are_named():
+    batch = batch_of("ABC", "AAA")  # on a GPU, where the loss is not looked at before
+    frames = int(batch.feature_lengths.max())
+    check_feasible(5.0, [batch], subsampling_factor=frames)
+    check_feasible(math.inf, [batch], subsampling_factor=1)
+    batch.feature_lengths[:] = 8
+    with pytest.raises(TrainingError, match=r"frames they have: AAA\. Lower"):
+        check_feasible(math.inf, [batch], subsampling_factor=2)

@@ -129,3 +129,14 @@ def test_in_a_notebook_figures_belong_to_pyplot(monkeypatch, features):
     plots.close(figure)
     assert not pyplot.fignum_exists(figure.number)
     assert matplotlib.get_backend() == backend
+
+
+def test_trellis_has_states_frames_and_a_path():
+    values = torch.softmax(torch.randn(6, 5), dim=-1)
+    axes = plots.trellis(values, list("_A_B_"), path=torch.tensor([0, 1, 1, 2, 3, 4])).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list("_A_B_")
+    assert axes.images[0].get_extent() == [-0.5, 5.5, 5, 0]
+    assert axes.lines[0].get_xydata()[2].tolist() == [2.0, 1.5], "frame 2 in state 1, in the middle of its field"
+    timed = plots.trellis(values, list("_A_B_"), frame_seconds=0.04, start_seconds=0.01).axes[0]
+    np.testing.assert_allclose(timed.images[0].get_extent(), [0.01, 0.25, 5, 0])
+    assert "time (s)" in timed.get_xlabel()

@@ -10,7 +10,7 @@ import asr_tutorial
 from asr_tutorial.audio import resample
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.errors import AudioError, CheckpointError, ConfigError, CorpusError, TextError
-from asr_tutorial.recognizer import FeatureBatch, decode_batch, evaluating, pick_device
+from asr_tutorial.recognizer import FeatureBatch, SearchOptions, decode_batch, default_options, evaluating, pick_device
 from asr_tutorial.recognizer.inputs import batches
 
 TEXTS = ["HELLO WORLD", "GOOD DAY", "IT IS LATE"]
@@ -39,7 +39,7 @@ def one_hot_ctc(recognizer, ids_by_frame):
     return recognizer
 
 
-@pytest.mark.parametrize("search", ["greedy", "ctc", "joint"])
+@pytest.mark.parametrize("search", ["greedy", "ctc", "prefix", "attention", "joint"])
 def test_same_transcripts_alone_in_a_list_and_after_loading(recognizer, tmp_path, search):
     waves = [sound(seconds, seed) for seed, seconds in enumerate([0.6, 2.3, 1.1])]
     together = recognizer.transcribe(waves, search=search)
@@ -147,19 +147,88 @@ def test_searches_that_do_not_fit_are_refused(recognizer):
         recognizer.transcribe(sound(0.5), search="beam")
 
 
+BEAM = SearchOptions(beam_size=4, n_best=3)
+
+
+@pytest.mark.parametrize("search", ["prefix", "attention", "joint"])
+def test_beam_searches_return_alternatives_and_confidences(recognizer, search):
+    waves = [sound(0.6, 1), sound(1.3, 2)]
+    for wave, transcript in zip(waves, recognizer.transcribe(waves, search=search, options=BEAM), strict=True):
+        assert transcript.n_best[0].text == transcript.text
+        assert 1 < len(transcript.n_best) <= 3
+        assert len({alternative.text for alternative in transcript.n_best}) == len(transcript.n_best)
+        assert [word.text for word in transcript.words] == transcript.text.split()
+        assert all(0 <= heard.confidence <= 1 + 1e-6 for heard in transcript.tokens + transcript.words)
+        alone = recognizer.transcribe(wave, search=search, options=BEAM)
+        assert [a.text for a in alone.n_best] == [a.text for a in transcript.n_best]
+        assert [t.confidence for t in alone.tokens] == pytest.approx(
+            [t.confidence for t in transcript.tokens], abs=1e-4
+        )
+
+
+def test_a_words_confidence_is_the_product_of_its_tokens():
+    recognizer = tiny_recognizer()
+    blank = recognizer.tokenizer.blank_id
+    h, i, space, a = recognizer.tokenizer.encode("HI A")
+    one_hot_ctc(recognizer, [blank, h, h, blank, i, space, blank, blank, a, a, a, blank, *[blank] * 100])
+    for search in ("ctc", "prefix"):
+        transcript = recognizer.transcribe(sound(2.0), search=search)
+        assert transcript.text == "HI A"
+        assert [token.text for token in transcript.tokens] == ["H", "I", "▁", "A"]
+        assert [word.text for word in transcript.words] == ["HI", "A"]
+        first, second, *_ = (token.confidence for token in transcript.tokens)
+        assert transcript.words[0].confidence == pytest.approx(first * second)
+        assert first > 0.99
+
+
+def test_alternatives_of_pieces_are_combined(recognizer):
+    wave = np.concatenate([sound(20, 1), np.zeros(8_000, np.float32), sound(20, 2)])
+    transcript = recognizer.transcribe(wave, search="prefix", options=BEAM)
+    assert transcript.n_best[0].text == transcript.text
+    assert [word.text for word in transcript.words] == transcript.text.split()
+    scores = [alternative.score for alternative in transcript.n_best]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_options_suit_the_search(recognizer):
+    assert default_options("attention").length_penalty == 1.0
+    assert default_options("joint").length_penalty == 0.0
+    assert default_options("attention", length_penalty=0.5).length_penalty == 0.5
+    with pytest.raises(ConfigError, match="'greedy' has no options"):
+        recognizer.transcribe(sound(0.5), options=BEAM)
+
+
 def test_alignment_finds_the_frames():
     recognizer = tiny_recognizer()
     blank = recognizer.tokenizer.blank_id
     h, i, space, a = recognizer.tokenizer.encode("HI A")
     one_hot_ctc(recognizer, [blank, h, h, blank, i, space, blank, blank, a, a, a, blank, *[blank] * 100])
     aligned = recognizer.align(sound(2.0), "HI A")
-    words = [(word.text, round(word.start, 2), round(word.end, 2)) for word in aligned.words]
-    assert words == [("HI", 0.04, 0.2), ("A", 0.32, 0.44)]
+    words = [(word.text, round(word.start, 4), round(word.end, 4)) for word in aligned.words]
+    # Frame 1 looks at the feature frames around number 4, whose window has its middle at 52.5 ms.
+    assert words == [("HI", 0.0325, 0.1925), ("A", 0.3125, 0.4325)]
     assert [t.text for t in aligned.tokens] == ["H", "I", "▁", "A"]
     assert aligned.tokens[0].score == pytest.approx(0, abs=0.01)
     recognised = recognizer.align(sound(2.0), search="ctc")
     assert recognised.text == "HI A"
     assert recognised.words == aligned.words
+
+
+@pytest.mark.parametrize("kind", ["conv", "vgg", "pool"])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_frame_lies_around_the_sound_that_it_looks_at(kind, factor):
+    recognizer = tiny_recognizer(subsampling=kind, subsampling_factor=factor)
+    features = torch.randn(1, 160, 80, requires_grad=True)
+    frame = 6
+    out, _ = recognizer.model.encoder.subsampling(features, torch.tensor([160]))
+    out[0, frame].square().sum().backward()
+    seen = features.grad[0].abs().sum(dim=1).nonzero()[:, 0]
+    middle = 0.0125 + 0.01 * float(seen[0] + seen[-1]) / 2  # a window is 25 ms long
+    expected = recognizer.encoder_start_seconds + (frame + 0.5) * recognizer.encoder_frame_seconds
+    assert middle == pytest.approx(expected, abs=0.005), (
+        f"{kind} by {factor}: frame {frame} sees {int(seen[0])} to {int(seen[-1])}, their middle at {middle:.4f} s"
+    )
 
 
 def test_alignment_of_long_audio_counts_from_its_start():
@@ -169,7 +238,7 @@ def test_alignment_of_long_audio_counts_from_its_start():
     wave = np.concatenate([sound(20, 1), np.zeros(8_000, np.float32), sound(20, 2)])
     aligned = recognizer.align(wave, search="ctc")
     assert aligned.text == "A A"
-    assert aligned.words[0].start == pytest.approx(0.04)
+    assert aligned.words[0].start == pytest.approx(0.0325)
     assert 19 < aligned.words[1].start < 22
     with pytest.raises(AudioError, match=r"40\.5 s .* at most 30 s"):
         recognizer.align(wave, "A A")

@@ -11,7 +11,7 @@ from torch import Tensor
 from asr_tutorial.ctc import ctc_loss
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.masks import padding_mask
-from asr_tutorial.search import greedy_search, joint_search
+from asr_tutorial.search import SearchOptions, greedy_search, joint_search
 
 SOS, EOS, BLANK, A, B, C = range(6)
 
@@ -190,7 +190,8 @@ def joint(model, features, lengths, **options):
     with torch.no_grad():
         encoder_out, encoder_mask = model.encode(features, lengths)
         forbidden = (BLANK, SOS)
-        return joint_search(model, encoder_out, encoder_mask, SOS, EOS, BLANK, forbidden, **options)
+        found = joint_search(model, encoder_out, encoder_mask, SOS, EOS, BLANK, forbidden, SearchOptions(**options))
+        return [hypotheses[0] for hypotheses in found]
 
 
 def encoded_by(seed: int = 0):
@@ -225,9 +226,8 @@ def test_joint_search_finds_the_best_of_all_short_texts(ctc_weight):
     with torch.no_grad():
         encoder_out, mask = model.encode(features, lengths)
         forbidden = [token for token in range(VOCAB_SIZE) if token not in (A, B, EOS)]
-        (found,) = joint_search(
-            model, encoder_out, mask, SOS, EOS, BLANK, forbidden, beam_size=64, ctc_weight=ctc_weight
-        )
+        options = SearchOptions(beam_size=64, ctc_weight=ctc_weight)
+        ((found,),) = joint_search(model, encoder_out, mask, SOS, EOS, BLANK, forbidden, options)
         log_probs = model.ctc_log_probs(encoder_out)
         best = -math.inf
         for length in range(5):

@@ -1,4 +1,4 @@
-"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | demo | config | data``.
+"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | diagnose | demo | config | data``.
 
 ``data`` has commands of its own; those of the course (``start``, ``check`` and so on) stand in ``course``.
 
@@ -8,7 +8,9 @@ Heavy modules are imported inside the commands, so that ``--help`` answers at on
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,16 @@ from asr_tutorial.cli.common import (
     passes_overrides,
     save_figure,
     use_code,
+)
+from asr_tutorial.cli.searching import (
+    BeamSize,
+    CoveragePenalty,
+    CTCWeight,
+    LengthPenalty,
+    NBest,
+    RepeatPenalty,
+    Temperature,
+    search_options,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +64,8 @@ Checkpoint = Annotated[
 Search = Annotated[
     SearchName,
     typer.Option(
-        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. joint: both, with a beam."
+        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. prefix, attention, joint: beam "
+        "searches with the CTC head, the decoder, both."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
@@ -72,7 +85,11 @@ def train(
     context: typer.Context,
     config: ConfigName = "tinyspeech",
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with an interrupted run, in its folder.", metavar="RUN_DIR")
+        str | None,
+        typer.Option(
+            help="Go on with an interrupted run, in its folder; auto: with the one in --run-dir, if there is one.",
+            metavar="RUN_DIR|auto",
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
@@ -94,6 +111,8 @@ def train(
       asr-tutorial train --resume runs/20260101-120000_tinyspeech
 
       asr-tutorial train --code mine
+
+      torchrun --nproc-per-node=4 --max-restarts=3 -m asr_tutorial train --config librispeech_100h
     """
     from asr_tutorial.config import load_config
     from asr_tutorial.errors import ConfigError
@@ -101,12 +120,17 @@ def train(
 
     overrides = overrides_of(context.args)
     console_log()
-    if resume is not None:
+    go_on = resume == "auto"
+    if go_on and run_dir is None:
+        raise ConfigError("--resume auto needs --run-dir: the folder in which the run is, or is to begin")
+    if resume is not None and not go_on:
         if overrides or run_dir is not None:
             raise ConfigError("a resumed run keeps its folder and the settings in its config.yaml: give --resume alone")
         result = run_training(resume=resume)
     else:
-        result = run_training(load_config(config, overrides), run_dir)
+        result = run_training(load_config(config, overrides), run_dir, go_on=go_on)
+    if os.environ.get("RANK", "0") != "0":
+        return
     for name, figures in result.test.items():
         typer.echo(f"{name}: WER {100 * figures['wer']:.1f} %, CER {100 * figures['cer']:.1f} %")
     typer.echo(f"recogniser: {result.checkpoint}")
@@ -143,6 +167,46 @@ def overfit(
         raise typer.Exit(1)
 
 
+@app.command(context_settings=passes_overrides)
+def diagnose(
+    context: typer.Context,
+    config: ConfigName = "tinyspeech",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", "-m", help="A run folder (its latest state), or a checkpoint folder.", metavar="DIR"
+        ),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches to look at, that with the most frames first.")] = 3,
+    memory: Annotated[float | None, typer.Option(min=0.1, help="Plan for so many GB; default: what is there.")] = None,
+    code: Code = CodeName.ours,
+) -> None:
+    """Where a NaN or an infinity arises, and what takes the memory.
+
+    Takes some real steps on the training set and looks into each module: features, weights, outputs, losses, gradients.
+    Nothing is written. Exit code 1 if something is wrong.
+
+    Examples:
+
+      asr-tutorial diagnose --config mini_librispeech
+
+      asr-tutorial diagnose --checkpoint runs/MY_RUN --batches 20
+
+      asr-tutorial diagnose --config librispeech_100h --data.batch_seconds=1600 --memory 80
+    """
+    from asr_tutorial.config import load_config
+    from asr_tutorial.training.diagnose import diagnose as run_diagnose
+
+    overrides = overrides_of(context.args)
+    if checkpoint is not None:
+        report = run_diagnose(checkpoint=checkpoint, overrides=overrides, batches=batches, memory=memory)
+    else:
+        report = run_diagnose(load_config(config, overrides), batches=batches, memory=memory)
+    typer.echo(report.text())
+    if report.finding is not None:
+        raise typer.Exit(1)
+
+
 @app.command()
 def evaluate(
     checkpoint: Checkpoint,
@@ -151,6 +215,13 @@ def evaluate(
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     search: Search = SearchName.greedy,
+    beam_size: BeamSize = None,
+    nbest: NBest = None,
+    ctc_weight: CTCWeight = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
+    temperature: Temperature = None,
+    repeat_penalty: RepeatPenalty = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write figures and transcripts there.", metavar="FILE")
     ] = None,
@@ -165,17 +236,29 @@ def evaluate(
       asr-tutorial evaluate --checkpoint runs/MY_RUN --corpus tinyspeech/test
 
       asr-tutorial evaluate -m runs/MY_RUN --corpus my/recordings.tsv --search ctc --json figures.json --worst 10
+
+      asr-tutorial evaluate -m runs/MY_RUN --corpus tinyspeech/test --search joint --beam-size 20 --ctc-weight 0.4
     """
     from tqdm import tqdm
 
     from asr_tutorial import metrics
     from asr_tutorial.corpus import read_corpus
 
+    options = search_options(
+        search,
+        beam_size=beam_size,
+        n_best=nbest,
+        ctc_weight=ctc_weight,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        temperature=temperature,
+        repeat_penalty=repeat_penalty,
+    )
     recognizer = _load(checkpoint, device)
     utterances = read_corpus(corpus)
     total = min(len(utterances), limit or len(utterances))
     with tqdm(total=total, unit="utt", leave=False, disable=not sys.stderr.isatty()) as bar:
-        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update)
+        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update, options=options)
     for skip in result.skipped:
         typer.echo(f"skipped {skip.id}: {skip.reason}", err=True)
     for name, counts in (("WER", result.words), ("CER", result.characters)):
@@ -200,7 +283,16 @@ def transcribe(
     checkpoint: Checkpoint,
     files: Annotated[list[Path], typer.Argument(help="Audio in any format that libsndfile reads.", metavar="FILES...")],
     search: Search = SearchName.greedy,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with scores and lengths.")] = False,
+    beam_size: BeamSize = None,
+    nbest: NBest = None,
+    ctc_weight: CTCWeight = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
+    temperature: Temperature = None,
+    repeat_penalty: RepeatPenalty = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list with scores, confidences and alternatives.")
+    ] = False,
     device: Device = "auto",
     code: Code = CodeName.ours,
 ) -> None:
@@ -212,11 +304,22 @@ def transcribe(
 
       asr-tutorial transcribe --checkpoint runs/MY_RUN speech.flac
 
-      asr-tutorial transcribe -m runs/MY_RUN *.wav --json
+      asr-tutorial transcribe -m runs/MY_RUN *.wav --search joint --nbest 5 --json
     """
-    transcripts = _load(checkpoint, device).transcribe([str(file) for file in files], search=search.value)
+    options = search_options(
+        search,
+        beam_size=beam_size,
+        n_best=nbest,
+        ctc_weight=ctc_weight,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        temperature=temperature,
+        repeat_penalty=repeat_penalty,
+    )
+    recognizer = _load(checkpoint, device)
+    transcripts = recognizer.transcribe([str(file) for file in files], search=search.value, options=options)
     if as_json:
-        records = [{"file": str(file), **vars(transcript)} for file, transcript in zip(files, transcripts, strict=True)]
+        records = [{"file": str(file), **asdict(item)} for file, item in zip(files, transcripts, strict=True)]
         typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
         return
     for file, transcript in zip(files, transcripts, strict=True):
@@ -301,7 +404,16 @@ def config(
 
 def main() -> None:
     """The program ``asr-tutorial``."""
-    app(prog_name="asr-tutorial")
+    try:
+        app(prog_name="asr-tutorial")
+    except SystemExit as leaving:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        # PyTorch's threads for the talk between processes now and then abort while the interpreter is taken down, and
+        # torchrun would take that for a failure of the training. All files are closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(leaving.code if isinstance(leaving.code, int) else bool(leaving.code))
 
 
 def _load(checkpoint: Path, device: str) -> Recognizer:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from asr_tutorial.errors import ConfigError, UserError
+from asr_tutorial.errors import ConfigError, Stopped, UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,8 @@ class SearchName(enum.StrEnum):
 
     greedy = "greedy"
     ctc = "ctc"
+    prefix = "prefix"
+    attention = "attention"
     joint = "joint"
 
 
@@ -58,6 +60,8 @@ def use_code(choice: CodeName) -> CodeName:
     os.execve(sys.executable, command, environment)
 
 
+STOPPED = 75
+"""Exit code of a training that a signal has stopped: "try again later" (EX_TEMPFAIL of sysexits.h)."""
 passes_overrides = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For commands that take settings as ``--section.key=value``: ``load_config`` checks what typer does not know."""
 
@@ -67,10 +71,17 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         started = time.time()
+        rank, processes = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
         try:
             return super().invoke(ctx)
+        except Stopped as error:
+            if rank == "0":
+                typer.echo(str(error), err=True)
+            # torchrun takes anything but 0 for a failure, and would start the processes again.
+            raise typer.Exit(0 if "TORCHELASTIC_RUN_ID" in os.environ else STOPPED) from error
         except UserError as error:
-            typer.echo(f"error: {error}", err=True)
+            where = f" in process {rank} of {processes}" if processes != "1" else ""
+            typer.echo(f"error{where}: {error}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(f"\ninterrupted{_how_to_resume(started)}", err=True)

@@ -36,6 +36,7 @@ class Batch:
         target_lengths: ``(batch,)`` int64, real tokens.
         tokens_in: ``(batch, length + 1)``, SOS + transcript, filled up with PAD: the decoder's input ("shifted").
         tokens_out: ``(batch, length + 1)``, transcript + EOS, filled up with PAD: what the decoder must say ("golden").
+        spare: True for a batch that only keeps a process in step with the others; losses and sizes leave it out.
     """
 
     ids: list[str]
@@ -46,6 +47,7 @@ class Batch:
     target_lengths: Tensor
     tokens_in: Tensor
     tokens_out: Tensor
+    spare: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -8,6 +8,7 @@ batches of one size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,100 +19,113 @@ from asr_tutorial.dataset.batch import round_up
 
 
 class BatchPlan(NamedTuple):
-    """One batch before it is read: utterances by number, and the frames they are padded to."""
+    """One batch before it is read: the frames it is padded to, and its utterances by number."""
 
     frames: int
     indices: list[int]
+    spare: bool = False
+    """True for a repetition that only keeps a process in step with the others; it is not counted."""
+
+
+def bucket_batches(
+    lengths: np.ndarray, batch_frames: int, frame_multiple: int, rng: np.random.Generator
+) -> list[BatchPlan]:
+    """One epoch of batches, each of utterances of about one length, in random order.
+
+    Bucket ``b``, from 1 on, takes the lengths up to ``b * frame_multiple`` and makes batches of
+    ``batch_frames // (b * frame_multiple)`` utterances, one at least. What is left over, fewer than a batch, moves up
+    to the next bucket that has utterances; the longest of a bucket move, since they waste least there. So every batch
+    is full but one of the longest bucket, and no utterance is dropped or repeated.
+
+    Args:
+        lengths: ``(utterances,)`` frames of each utterance, all positive.
+        batch_frames: most frames in a batch, padding included; a longer utterance gets a batch of its own.
+        frame_multiple: width of a bucket in frames.
+        rng: decides which utterances of a bucket share a batch, and the order of the batches.
+    """
+    order = rng.permutation(len(lengths))
+    buckets = -(-lengths[order] // frame_multiple)
+    plans: list[BatchPlan] = []
+    left_over: np.ndarray = order[:0]
+    longest = buckets.max(initial=0)
+    for bucket in np.unique(buckets):
+        frames = int(bucket) * frame_multiple
+        size = max(1, batch_frames // frames)
+        members = np.concatenate([left_over, order[buckets == bucket]])
+        count = len(members) % size if bucket < longest else 0
+        by_length = members[np.argsort(lengths[members], kind="stable")]
+        left_over = by_length[len(by_length) - count :]
+        stay = rng.permutation(by_length[: len(by_length) - count])
+        plans += [BatchPlan(frames, stay[start : start + size].tolist()) for start in range(0, len(stay), size)]
+    return [plans[i] for i in rng.permutation(len(plans))]
 
 
 class BucketBatchSampler(Sampler[list[int]]):
-    """Length-bucketed batches in a random order that depends on ``(seed, epoch)`` alone.
-
-    Bucket ``b`` takes lengths up to ``b * frame_multiple`` and makes batches of
-    ``batch_frames // (b * frame_multiple)`` utterances. What is left over, fewer than a batch, moves up to the next
-    bucket, so that every batch is full but the very last of the longest bucket. No utterance is dropped.
-
-    In distributed training each of ``world_size`` ranks gets its own batch of the same bucket at each step, hence the
-    same shape; only the last, partial one repeats utterances so that the ranks take equally many steps.
+    """The batches of :func:`bucket_batches`, epoch by epoch; a function of ``(seed, epoch)`` alone.
 
     Args:
         lengths: frames of each utterance.
         batch_frames: most frames in a batch, padding included; an utterance longer than that gets a batch of its own.
         frame_multiple: width of a bucket in frames.
         seed: with the epoch, decides composition and order.
-        rank: this process's number.
-        world_size: number of processes.
     """
 
     def __init__(
-        self,
-        lengths: Sequence[int] | np.ndarray,
-        batch_frames: int,
-        frame_multiple: int,
-        seed: int = 1,
-        rank: int = 0,
-        world_size: int = 1,
+        self, lengths: Sequence[int] | np.ndarray, batch_frames: int, frame_multiple: int, seed: int = 1
     ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_frames = batch_frames
         self.frame_multiple = frame_multiple
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that iteration and ``len`` are about."""
         self.epoch = epoch
-        self._plans: list[list[BatchPlan]] | None = None
+        self._plans: list[BatchPlan] | None = None
 
     def plans(self) -> list[BatchPlan]:
-        """This rank's batches of the epoch, in order."""
-        return [step[self.rank] for step in self._steps()]
+        """The batches of the epoch, in order."""
+        if self._plans is None:
+            rng = np.random.default_rng([self.seed, self.epoch])
+            self._plans = bucket_batches(self.lengths, self.batch_frames, self.frame_multiple, rng)
+        return self._plans
 
     def padding_share(self, epoch: int | None = None) -> float:
-        """Share of the frames of an epoch (default: the current one), all ranks together, that are padding."""
+        """Share of the frames of an epoch (default: the current one) that are padding."""
         if epoch is not None and epoch != self.epoch:
-            other = BucketBatchSampler(
-                self.lengths, self.batch_frames, self.frame_multiple, self.seed, self.rank, self.world_size
-            )
+            other = BucketBatchSampler(self.lengths, self.batch_frames, self.frame_multiple, self.seed)
             other.set_epoch(epoch)
             return other.padding_share()
-        plans = [plan for step in self._steps() for plan in step]
-        return padding_share(plans, self.lengths)
+        return padding_share(self.plans(), self.lengths)
 
     def __iter__(self) -> Iterator[list[int]]:
         return (plan.indices for plan in self.plans())
 
     def __len__(self) -> int:
-        return len(self._steps())
+        return len(self.plans())
 
-    def _steps(self) -> list[list[BatchPlan]]:
-        """For each step one plan per rank."""
-        if self._plans is not None:
-            return self._plans
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        buckets = -(-self.lengths[order] // self.frame_multiple)
-        steps: list[list[BatchPlan]] = []
-        left_over: np.ndarray = order[:0]
-        longest = buckets.max(initial=0)
-        for bucket in np.unique(buckets):
-            frames = int(bucket) * self.frame_multiple
-            size = max(1, self.batch_frames // frames) * self.world_size
-            members = np.concatenate([left_over, order[buckets == bucket]])
-            count = len(members) % size if bucket < longest else 0
-            # The longest move up: they waste least there.
-            by_length = members[np.argsort(self.lengths[members], kind="stable")]
-            left_over = by_length[len(by_length) - count :]
-            stay = rng.permutation(by_length[: len(by_length) - count])
-            for start in range(0, len(stay), size):
-                group = stay[start : start + size]
-                each = -(-len(group) // self.world_size)
-                group = np.resize(group, each * self.world_size)
-                steps.append([BatchPlan(frames, part.tolist()) for part in group.reshape(self.world_size, each)])
-        self._plans = [steps[i] for i in rng.permutation(len(steps))]
-        return self._plans
+
+def share(step: Sequence[BatchPlan], rank: int, world_size: int) -> list[BatchPlan]:
+    """The part of one optimiser step that one of several processes computes.
+
+    Whole batches are dealt out where their number is a multiple of the number of processes; else each batch is cut into
+    as few parts as make it one. All processes get equally many parts. Together they get each utterance once, so a step
+    is the same step whatever the number of processes; where a batch has fewer utterances than it has parts, the
+    processes that would get nothing repeat one as a ``spare``, because they all have to take part in summing gradients.
+
+    Args:
+        step: the batches of the step.
+        rank: number of the process, from 0.
+        world_size: number of processes.
+    """
+    parts = world_size // math.gcd(len(step), world_size)
+    pieces = []
+    for plan in step:
+        for part in range(parts):
+            indices = plan.indices[part::parts]
+            pieces.append(BatchPlan(plan.frames, indices or plan.indices[:1], spare=not indices))
+    return pieces[rank::world_size]
 
 
 def sequential_batches(lengths: Sequence[int], batch_frames: int, frame_multiple: int = 1) -> list[BatchPlan]:

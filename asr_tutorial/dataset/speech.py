@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asr_tutorial.corpus import Corpus, Skip, Utterance
 from asr_tutorial.dataset.batch import Batch, Example, collate
-from asr_tutorial.dataset.sampler import BatchPlan, BucketBatchSampler, padding_share, sequential_batches
+from asr_tutorial.dataset.sampler import BatchPlan, BucketBatchSampler, padding_share, sequential_batches, share
 from asr_tutorial.dataset.store import FeatureStore
 from asr_tutorial.errors import CorpusError
 from asr_tutorial.tokenizer import Tokenizer
@@ -122,7 +122,10 @@ class SpeechLoader:
     With ``shuffle``, batches come from a :class:`BucketBatchSampler`, and each epoch draws one of the store's speeds
     for each utterance; which utterances are in which batch, at what speed and in what order, is a function of
     ``(seed, epoch)`` alone, so that an interrupted training can go on where it was. Without, utterances come sorted by
-    length, each exactly once, and ranks share them.
+    length, each exactly once.
+
+    Several processes share the batches. In training each computes its :func:`~asr_tutorial.dataset.sampler.share` of
+    every optimiser step, in evaluation every so-manieth batch: in both, each utterance is computed once.
 
     Args:
         dataset: the utterances.
@@ -163,24 +166,47 @@ class SpeechLoader:
         self._planned: tuple[int, list[BatchPlan], list[float]] | None = None
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``start`` on; those before it cost nothing."""
+        """This rank's batches of an epoch from number ``start`` on; those before it cost nothing."""
+        for step in self.steps(epoch, start):
+            yield from step
+
+    def steps(self, epoch: int = 0, start: int = 0, accumulate: int = 1) -> Iterator[list[Batch]]:
+        """This rank's part of each optimiser step of an epoch.
+
+        Args:
+            epoch: which epoch.
+            start: batches of the epoch, all ranks together, that have been used already.
+            accumulate: batches that make a step, all ranks together; the last step of an epoch may have fewer.
+        """
         plans, speeds = self._plan(epoch)
+        steps = [plans[at : at + accumulate] for at in range(start, len(plans), accumulate)]
+        if self.shuffle:
+            steps = [share(step, self.rank, self.world_size) for step in steps]
+        batches = self._read([plan for step in steps for plan in step], speeds)
+        for step in steps:
+            yield [next(batches) for _ in step]
+
+    def _read(self, plans: list[BatchPlan], speeds: list[float]) -> Iterator[Batch]:
         reader = _BatchReader(self, speeds)
         if self.workers == 0:
-            yield from (reader[plan] for plan in plans[start:])
+            yield from (reader[plan] for plan in plans)
         else:
             # Each item is a whole batch already, hence no batching by the DataLoader. A generator of its own keeps it
             # from drawing on the global one, whose state a resumed training must find unchanged.
             yield from DataLoader(
-                reader, sampler=plans[start:], batch_size=None, num_workers=self.workers, generator=torch.Generator()
+                reader, sampler=plans, batch_size=None, num_workers=self.workers, generator=torch.Generator()
             )
 
     def num_batches(self, epoch: int = 0) -> int:
-        """Batches in an epoch; the number varies a little where speeds are drawn."""
+        """Batches in an epoch, in training those of all ranks; the number varies a little where speeds are drawn."""
         return len(self._plan(epoch)[0])
 
+    def plans(self, epoch: int = 0) -> list[BatchPlan]:
+        """The batches of an epoch before they are read, in training those of all ranks."""
+        return self._plan(epoch)[0]
+
     def padding_share(self, epoch: int = 0) -> float:
-        """Share of this rank's frames of an epoch that are padding."""
+        """Share of the frames of an epoch that are padding."""
         plans, speeds = self._plan(epoch)
         return padding_share(plans, self.dataset.lengths(speeds))
 
@@ -191,7 +217,7 @@ class SpeechLoader:
         return self.num_batches()
 
     def _plan(self, epoch: int) -> tuple[list[BatchPlan], list[float]]:
-        """This rank's batches of an epoch, and the speed of each utterance."""
+        """The batches of an epoch, in evaluation this rank's, and the speed of each utterance."""
         if self._planned and self._planned[0] == epoch:
             return self._planned[1:]
         choices = self.dataset.store.speeds
@@ -199,14 +225,8 @@ class SpeechLoader:
         if self.shuffle:
             draws = np.random.default_rng([self.seed, epoch, 1]).integers(len(choices), size=len(self.dataset))
             speeds = [choices[draw] for draw in draws]
-            sampler = BucketBatchSampler(
-                self.dataset.lengths(speeds),
-                self.batch_frames,
-                self.frame_multiple,
-                self.seed,
-                self.rank,
-                self.world_size,
-            )
+            lengths = self.dataset.lengths(speeds)
+            sampler = BucketBatchSampler(lengths, self.batch_frames, self.frame_multiple, self.seed)
             sampler.set_epoch(epoch)
             plans = sampler.plans()
         else:
@@ -227,4 +247,6 @@ class _BatchReader(Dataset[Batch]):
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
         examples = [self.dataset.example(index, self.speeds[index]) for index in plan.indices]
-        return collate(examples, self.dataset.tokenizer, self.frame_multiple, self.length_multiple, plan.frames)
+        batch = collate(examples, self.dataset.tokenizer, self.frame_multiple, self.length_multiple, plan.frames)
+        batch.spare = plan.spare
+        return batch

@@ -41,6 +41,33 @@ class FrequencyWarp(nn.Module):
             return features @ weights.to(features.dtype)
 
 
+def random_stretches(extents: Tensor, max_widths: Tensor, count: int, size: int) -> Tensor:
+    """Choose ``count`` random stretches of each row; they may overlap.
+
+    A width is uniform over the whole numbers from 0 to ``max_widths``, a start uniform over the places at which the
+    stretch fits into the first ``extents`` positions.
+
+    Args:
+        extents: ``(batch,)`` positions of each row that may be chosen from.
+        max_widths: ``(batch,)`` largest width of a stretch; its fraction does not count.
+        count: stretches in a row.
+        size: length of the rows.
+
+    Returns:
+        ``(batch, size)`` boolean, True within a stretch.
+    """
+    draws = torch.rand(2, extents.shape[0], count, device=extents.device)
+    widest = max_widths.floor().unsqueeze(1)  # (batch, 1)
+    # minimum: the product of a draw just below 1 may round up to the bound itself.
+    widths = torch.minimum((draws[0] * (widest + 1)).floor(), widest)  # (batch, count)
+    last_start = extents.unsqueeze(1) - widths
+    starts = torch.minimum((draws[1] * (last_start + 1)).floor(), last_start)
+    positions = torch.arange(size, device=extents.device)
+    # (batch, count, 1) against (size,) -> (batch, count, size) -> (batch, size)
+    inside = (positions >= starts.unsqueeze(2)) & (positions < (starts + widths).unsqueeze(2))
+    return inside.any(dim=1)
+
+
 class SpecAugment(nn.Module):
     """Hide random bands of frequency and stretches of time in training, so that no single cue can be relied on.
 
@@ -70,7 +97,19 @@ class SpecAugment(nn.Module):
         self._strength.fill_(value)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Mask ``(batch, frames, n_mels)`` with real frames ``lengths (batch,)``; padding is never written to."""
+        """Hide bands and stretches of each utterance, other ones for each.
+
+        There are ``config.freq_masks`` bands of at most ``config.freq_width`` mel bins (and never more than there are),
+        and ``config.time_masks`` stretches of at most ``config.time_width`` times the utterance's own length; both
+        largest widths are multiplied by the strength. In evaluation mode nothing happens.
+
+        Args:
+            features: ``(batch, frames, n_mels)`` normalised.
+            lengths: ``(batch,)`` real frames; padding behind them is never written to.
+
+        Returns:
+            The features with 0 in the hidden places.
+        """
         if not self.training:
             return features
         lengths = lengths.to(features.device)
@@ -78,28 +117,10 @@ class SpecAugment(nn.Module):
         bins = torch.full_like(lengths, n_mels)
         freq_width = self._strength * min(self.config.freq_width, n_mels)
         time_width = self._strength * self.config.time_width * lengths
-        in_band = _random_stretches(bins, freq_width.expand_as(bins), self.config.freq_masks, n_mels)
-        in_stretch = _random_stretches(lengths, time_width, self.config.time_masks, frames)
+        in_band = random_stretches(bins, freq_width.expand_as(bins), self.config.freq_masks, n_mels)
+        in_stretch = random_stretches(lengths, time_width, self.config.time_masks, frames)
         hidden = in_band.unsqueeze(1) | in_stretch.unsqueeze(2)  # (batch, 1, n_mels) | (batch, frames, 1)
         return features.masked_fill(hidden & padding_mask(lengths, frames).unsqueeze(2), 0.0)
-
-
-def _random_stretches(extents: Tensor, max_widths: Tensor, count: int, size: int) -> Tensor:
-    """``(batch, size)``, True within ``count`` random stretches of each row.
-
-    A width is uniform over the whole numbers from 0 to ``max_widths (batch,)``, a start uniform over the places at
-    which the stretch fits into the first ``extents (batch,)`` positions.
-    """
-    draws = torch.rand(2, extents.shape[0], count, device=extents.device)
-    widest = max_widths.floor().unsqueeze(1)  # (batch, 1)
-    # minimum: the product of a draw just below 1 may round up to the bound itself.
-    widths = torch.minimum((draws[0] * (widest + 1)).floor(), widest)  # (batch, count)
-    last_start = extents.unsqueeze(1) - widths
-    starts = torch.minimum((draws[1] * (last_start + 1)).floor(), last_start)
-    positions = torch.arange(size, device=extents.device)
-    # (batch, count, 1) against (size,) -> (batch, count, size) -> (batch, size)
-    inside = (positions >= starts.unsqueeze(2)) & (positions < (starts + widths).unsqueeze(2))
-    return inside.any(dim=1)
 
 
 def speed_perturb(samples: NDArray[np.float32], speed: float, sample_rate: int) -> NDArray[np.float32]:

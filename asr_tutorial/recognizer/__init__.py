@@ -10,24 +10,38 @@
 The order in which to read: ``inputs`` (audio of any kind), ``decoding`` (one batch), ``recognizer``, ``results``.
 """
 
-from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, evaluating
+from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, default_options, evaluating
 from asr_tutorial.recognizer.inputs import MAX_SECONDS, MIN_SECONDS
 from asr_tutorial.recognizer.recognizer import Recognizer, load, pick_device
-from asr_tutorial.recognizer.results import AlignedText, Decoded, Evaluation, Search, TimedText, Transcript
+from asr_tutorial.recognizer.results import (
+    AlignedText,
+    Alternative,
+    Decoded,
+    Evaluation,
+    Heard,
+    Search,
+    TimedText,
+    Transcript,
+)
+from asr_tutorial.search import SearchOptions
 
 __all__ = [
     "MAX_SECONDS",
     "MIN_SECONDS",
     "AlignedText",
+    "Alternative",
     "Decoded",
     "Evaluation",
     "FeatureBatch",
+    "Heard",
     "Recognizer",
     "Search",
+    "SearchOptions",
     "TimedText",
     "Transcript",
     "check_search",
     "decode_batch",
+    "default_options",
     "evaluating",
     "load",
     "pick_device",

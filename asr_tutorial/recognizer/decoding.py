@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, get_args
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from asr_tutorial.ctc import best_path
+from asr_tutorial.ctc import PrefixScorer, prefix_beam_search
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.model import SpeechTransformer
-from asr_tutorial.recognizer.results import Decoded, Search
-from asr_tutorial.search import greedy_search, joint_search
+from asr_tutorial.recognizer.results import Alternative, Decoded, Heard, Search
+from asr_tutorial.search import Hypothesis, SearchOptions, greedy_search, joint_search
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -49,7 +52,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def decode_batch(
-    model: SpeechTransformer, tokenizer: Tokenizer, batch: HasFeatures, search: Search = "greedy"
+    model: SpeechTransformer,
+    tokenizer: Tokenizer,
+    batch: HasFeatures,
+    search: Search = "greedy",
+    options: SearchOptions | None = None,
 ) -> list[Decoded]:
     """Recognise one batch of features; validation during training uses it too.
 
@@ -58,43 +65,156 @@ def decode_batch(
         tokenizer: the one that the model was trained with.
         batch: ``features`` (batch, time, n_mels) raw log-mel and ``feature_lengths`` (batch,).
         search: ``"greedy"``: the decoder's most probable token step by step; ``"ctc"``: the CTC head's most probable
-            token frame by frame, repetitions merged and blanks dropped; ``"joint"``: a beam search that both heads
-            score.
+            token frame by frame, repetitions merged and blanks dropped; ``"prefix"``: the CTC head's most probable
+            text, by a beam search over prefixes; ``"attention"``: the decoder's, by a beam search; ``"joint"``: a beam
+            search that both heads score.
+        options: of a beam search; :func:`default_options` when not given.
 
     Returns:
-        One text and score per utterance, in the order of the batch.
+        What was recognised of each utterance, in the order of the batch.
 
     Raises:
-        ConfigError: an unknown search, or one that needs a decoder with a model that has none.
+        ConfigError: an unknown search, one that needs a decoder with a model that has none, or options that it lacks.
     """
-    check_search(model, search)
+    check_search(model, search, options)
+    options = options or default_options(search)
     device = next(model.parameters()).device
+    blank, sos, eos = tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id
+    forbidden = (blank, tokenizer.pad_id, sos)
     with evaluating(model):
         encoder_out, encoder_mask = model.encode(batch.features.to(device), batch.feature_lengths.to(device))
+        frames = encoder_mask.sum(dim=1)  # (batch,)
         if search == "ctc":
-            log_probs = model.ctc_log_probs(encoder_out)
-            frames = encoder_mask.sum(dim=1)  # (batch,)
-            tokens = best_path(log_probs, frames, tokenizer.blank_id)
-            best = log_probs.amax(dim=-1).masked_fill(~encoder_mask, 0.0).sum(dim=1)  # (batch,)
-            scores = (best / frames.clamp(min=1)).tolist()
+            hypotheses = _best_paths(model.ctc_log_probs(encoder_out), frames, blank)
+        elif search == "prefix":
+            hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options)
+        elif search == "greedy":
+            hypotheses = [[best] for best in greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)]
         else:
-            blank, sos, eos = tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id
-            forbidden = (blank, tokenizer.pad_id, sos)
-            if search == "greedy":
-                hypotheses = greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)
-            else:
-                hypotheses = joint_search(model, encoder_out, encoder_mask, sos, eos, blank, forbidden)
-            tokens = [hypothesis.tokens for hypothesis in hypotheses]
-            # One more than the tokens: the end of sentence is a decision too.
-            scores = [hypothesis.score / (len(hypothesis.tokens) + 1) for hypothesis in hypotheses]
-    return [Decoded(tokenizer.decode(ids), score) for ids, score in zip(tokens, scores, strict=True)]
+            if search == "attention":
+                options = replace(options, ctc_weight=0.0)
+            hypotheses = joint_search(model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options)
+    # Of CTC every frame is a decision; of the decoder every token, and the end of sentence too.
+    decisions = [
+        count if search in ("ctc", "prefix") else len(found[0].tokens) + 1
+        for count, found in zip(frames.tolist(), hypotheses, strict=True)
+    ]
+    return [_decoded(tokenizer, found, count) for found, count in zip(hypotheses, decisions, strict=True)]
 
 
-def check_search(model: nn.Module, search: str) -> None:
+def default_options(search: Search, **given: Any) -> SearchOptions:
+    """The options that are given, and for the rest what suits the search.
+
+    The decoder alone takes the mean of a text's tokens (``length_penalty`` 1), for by the sum it would prefer texts
+    that stop too early. In a joint search CTC, which must account for every frame, sees to that.
+    """
+    suits = {"length_penalty": 1.0} if search == "attention" else {}
+    return SearchOptions(**{**suits, **given})
+
+
+def check_search(model: nn.Module, search: str, options: SearchOptions | None = None) -> None:
     """Raise ConfigError unless the model can be searched this way."""
     if search not in get_args(Search):
         raise ConfigError(
-            f"unknown search {search!r}: use 'greedy' (the decoder), 'ctc' (the CTC head) or 'joint' (both)"
+            f"unknown search {search!r}: use 'greedy' (the decoder), 'ctc' (the CTC head), 'joint' (both), or the beam "
+            "searches 'attention' (the decoder alone) and 'prefix' (the CTC head alone)"
         )
-    if search != "ctc" and getattr(model, "decoder", None) is None:
-        raise ConfigError("this model has no decoder (model.decoder_layers is 0): use search 'ctc'")
+    if search not in ("ctc", "prefix") and getattr(model, "decoder", None) is None:
+        raise ConfigError("this model has no decoder (model.decoder_layers is 0): use search 'ctc' or 'prefix'")
+    if options is not None and search in ("greedy", "ctc"):
+        raise ConfigError(f"search {search!r} has no options: use 'prefix', 'attention' or 'joint'")
+
+
+def word_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
+    """Which tokens make up each word of the decoded text: a token belongs to the last word of the text up to it."""
+    members: list[list[int]] = []
+    for position, token in enumerate(ids):
+        if not tokenizer.decode([token]).strip():
+            continue  # a space is part of no word
+        count = len(tokenizer.decode(ids[: position + 1]).split())
+        if count > len(members):
+            members.append([])
+        members[-1].append(position)
+    return members
+
+
+def joined(parts: list[Decoded], lengths: list[int], n_best: int) -> Decoded:
+    """One result of those of consecutive pieces with so many frames: any of their alternatives go together."""
+    if len(parts) == 1:
+        return parts[0]
+    tokens: list[Heard] = []
+    words: list[Heard] = []
+    alternatives = [Alternative("", 0.0)]
+    for part in parts:
+        tokens, words = tokens + part.tokens, words + part.words
+        best, *others = [
+            Alternative(f"{before.text} {after.text}".strip(), before.score + after.score)
+            for before in alternatives
+            for after in part.n_best
+        ]
+        alternatives = [best, *sorted(others, key=lambda other: other.score, reverse=True)][:n_best]
+    score = sum(part.score * length for part, length in zip(parts, lengths, strict=True)) / sum(lengths)
+    return Decoded(alternatives[0].text, score, tokens, words, alternatives)
+
+
+def _best_paths(log_probs: Tensor, frames: Tensor, blank: int) -> list[list[Hypothesis]]:
+    """Best path decoding; a token's log-probability is that of the frame that is surest of it."""
+    best, said = log_probs.max(dim=-1)  # (batch, frames)
+    hypotheses = []
+    for scores, path, length in zip(best.tolist(), said.tolist(), frames.tolist(), strict=True):
+        frames_said = zip(path[:length], scores[:length], strict=True)
+        runs = [(token, [score for _, score in run]) for token, run in groupby(frames_said, itemgetter(0))]
+        tokens = [token for token, _ in runs if token != blank]
+        surest = [max(run) for token, run in runs if token != blank]
+        total = sum(scores[:length])
+        hypotheses.append([Hypothesis(tokens, total, True, total, surest)])
+    return hypotheses
+
+
+def _prefix_beams(
+    log_probs: Tensor, frames: Tensor, blank: int, eos: int, options: SearchOptions
+) -> list[list[Hypothesis]]:
+    """CTC prefix beam search; the best text of each utterance with the log-probability of each of its tokens."""
+    beams = prefix_beam_search(log_probs, frames, blank, options.beam_size, options.n_best)
+    hypotheses = [[Hypothesis(h.tokens, h.score, True, h.log_prob) for h in beam] for beam in beams]
+    for beam, shares in zip(
+        hypotheses, _conditional([beam[0].tokens for beam in hypotheses], log_probs, frames, blank, eos), strict=True
+    ):
+        beam[0].token_log_probs = shares
+    return hypotheses
+
+
+def _conditional(texts: list[list[int]], log_probs: Tensor, frames: Tensor, blank: int, eos: int) -> list[list[float]]:
+    """What the CTC head gives each token of a text after those before it, by prefix scores."""
+    longest = max(map(len, texts), default=0)
+    padded = torch.tensor([[*text, *[blank] * (longest - len(text))] for text in texts], device=log_probs.device)
+    scorer = PrefixScorer(log_probs, frames, blank, eos)
+    state = scorer.initial_state()
+    scores = [state.score]  # (batch, 1) each, of longer and longer beginnings
+    first = torch.zeros_like(state.last)
+    for place in range(longest):
+        state = scorer.extend(state, first, padded[:, place : place + 1].long(), scorer.score(state))
+        scores.append(state.score)
+    shares = torch.cat(scores, dim=1).diff(dim=1).tolist()
+    return [row[: len(text)] for row, text in zip(shares, texts, strict=True)]
+
+
+def _decoded(tokenizer: Tokenizer, hypotheses: list[Hypothesis], decisions: int) -> Decoded:
+    """Texts of an n-best list; several token sequences may spell the same one, and the best of them stands for it."""
+    best = hypotheses[0]
+    confidences = best.confidences
+    tokens = [
+        Heard(tokenizer.id_to_token(token), confidence)
+        for token, confidence in zip(best.tokens, confidences, strict=True)
+    ]
+    text = tokenizer.decode(best.tokens)
+    groups = word_positions(tokenizer, best.tokens)
+    words = [
+        Heard(word, math.prod(confidences[position] for position in group))
+        for word, group in zip(text.split(), groups, strict=True)
+    ]
+    alternatives: dict[str, Alternative] = {}
+    for hypothesis in hypotheses:
+        spelt = tokenizer.decode(hypothesis.tokens)
+        alternatives.setdefault(spelt, Alternative(spelt, hypothesis.score))
+    return Decoded(text, best.log_prob / max(decisions, 1), tokens, words, list(alternatives.values()))

@@ -20,9 +20,24 @@ from asr_tutorial.ctc import forced_align
 from asr_tutorial.errors import AudioError, ConfigError, CorpusError, TextError, UserError
 from asr_tutorial.features import FeatureExtractor
 from asr_tutorial.model import SpeechTransformer
-from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, evaluating
+from asr_tutorial.recognizer.decoding import (
+    FeatureBatch,
+    check_search,
+    decode_batch,
+    evaluating,
+    joined,
+    word_positions,
+)
 from asr_tutorial.recognizer.inputs import MAX_SECONDS, Audio, batches, duration, read_features, waveform
-from asr_tutorial.recognizer.results import AlignedText, Decoded, Evaluation, Search, TimedText, Transcript
+from asr_tutorial.recognizer.results import (
+    AlignedText,
+    Decoded,
+    Evaluation,
+    Search,
+    TimedText,
+    Transcript,
+)
+from asr_tutorial.search import SearchOptions
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -85,15 +100,25 @@ class Recognizer:
         save_checkpoint(folder, self.model, self.tokenizer, self.config, half=half)
 
     @overload
-    def transcribe(self, audio: Audio, sample_rate: int | None = ..., search: Search = ...) -> Transcript: ...
+    def transcribe(
+        self, audio: Audio, sample_rate: int | None = ..., search: Search = ..., options: SearchOptions | None = ...
+    ) -> Transcript: ...
 
     @overload
     def transcribe(
-        self, audio: list[Any] | tuple[Any, ...], sample_rate: int | None = ..., search: Search = ...
+        self,
+        audio: list[Any] | tuple[Any, ...],
+        sample_rate: int | None = ...,
+        search: Search = ...,
+        options: SearchOptions | None = ...,
     ) -> list[Transcript]: ...
 
     def transcribe(
-        self, audio: Audio | list[Any] | tuple[Any, ...], sample_rate: int | None = None, search: Search = "greedy"
+        self,
+        audio: Audio | list[Any] | tuple[Any, ...],
+        sample_rate: int | None = None,
+        search: Search = "greedy",
+        options: SearchOptions | None = None,
     ) -> Transcript | list[Transcript]:
         """Recognise speech.
 
@@ -105,7 +130,8 @@ class Recognizer:
                 (samples,), (samples, channels) or (channels, samples), floats in [-1, 1] or integers; or a list or
                 tuple of these.
             sample_rate: of samples, in Hz; None: the model's own (16 kHz by default). Files know their rate.
-            search: ``"greedy"``, ``"ctc"`` or ``"joint"``, see :func:`decode_batch`.
+            search: ``"greedy"``, ``"ctc"``, ``"prefix"``, ``"attention"`` or ``"joint"``, see :func:`decode_batch`.
+            options: of the last three, which are beam searches: beam size, alternatives, penalties.
 
         Returns:
             A :class:`Transcript`; for a list one each, in its order.
@@ -114,14 +140,16 @@ class Recognizer:
             AudioError: a file is missing or corrupt, or audio is empty, too short or not finite.
             ConfigError: as :func:`decode_batch`.
         """
-        check_search(self.model, search)
+        check_search(self.model, search, options)
         items: list[Audio] = list(audio) if isinstance(audio, list | tuple) else [audio]
         seconds = [duration(item, sample_rate or self.sample_rate) for item in items]
         transcripts: dict[int, Transcript] = {}
         for group in batches(seconds, self.config.data.batch_seconds):
             inputs = [self._features(self._waveform(items[index], sample_rate)) for index in group]
-            for index, decoded in zip(group, self._decode(inputs, search), strict=True):
-                transcripts[index] = Transcript(decoded.text, decoded.score, seconds[index])
+            for index, decoded in zip(group, self._decode(inputs, search, options), strict=True):
+                transcripts[index] = Transcript(
+                    decoded.text, decoded.score, seconds[index], decoded.tokens, decoded.words, decoded.n_best
+                )
         ordered = [transcripts[index] for index in range(len(items))]
         return ordered if isinstance(audio, list | tuple) else ordered[0]
 
@@ -134,8 +162,10 @@ class Recognizer:
     ) -> AlignedText:
         """When each word and token was spoken, by the best path through the CTC head's posteriors (Viterbi).
 
-        CTC posteriors are peaks: a token's time is where the model is sure of it, often late in the sound and shorter
-        than it (Graves et al. 2006, section 3). A frame of the encoder is 40 ms by default.
+        CTC posteriors are peaks: a token's time is where the model is sure of it, which is shorter than the sound and
+        may be a tenth of a second behind it. Nothing in the loss says when a token should come, and a model may find it
+        easier to wait; chapter 07 shows how much ours does. The time of a frame is that of the middle of what it looks
+        at. A frame of the encoder is 40 ms by default.
 
         Args:
             audio: as for :meth:`transcribe`.
@@ -170,15 +200,17 @@ class Recognizer:
         limit: int | None = None,
         batch_seconds: float | None = None,
         on_progress: Callable[[int], object] | None = None,
+        options: SearchOptions | None = None,
     ) -> Evaluation:
         """Error rates of a corpus.
 
         Args:
             corpus: one already read, or what :func:`asr_tutorial.corpus.read_corpus` reads.
-            search: ``"greedy"``, ``"ctc"`` or ``"joint"``.
+            search: as for :meth:`transcribe`.
             limit: only the first so many utterances.
             batch_seconds: audio in a batch; None: as in training.
             on_progress: called with the number of utterances after each batch.
+            options: as for :meth:`transcribe`.
 
         Returns:
             The figures; utterances that cannot be used (unreadable audio, no transcript) are in ``skipped``.
@@ -186,7 +218,7 @@ class Recognizer:
         Raises:
             CorpusError: no utterance can be used.
         """
-        check_search(self.model, search)
+        check_search(self.model, search, options)
         corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
         skipped = list(corpus.skipped)
         utterances = []
@@ -197,6 +229,7 @@ class Recognizer:
                 utterances.append(utterance)
         started = time.perf_counter()
         results: dict[int, metrics.UtteranceResult] = {}
+        found: dict[int, Decoded] = {}
         budget = batch_seconds or self.config.data.batch_seconds
         for group in batches([utterance.seconds for utterance in utterances], budget):
             usable, inputs = [], []
@@ -206,8 +239,8 @@ class Recognizer:
                     usable.append(index)
                 except UserError as error:
                     skipped.append(Skip(utterances[index].id, str(error)))
-            for index, decoded in zip(usable, self._decode(inputs, search), strict=True):
-                utterance = utterances[index]
+            for index, decoded in zip(usable, self._decode(inputs, search, options), strict=True):
+                utterance, found[index] = utterances[index], decoded
                 # The reference in the tokenizer's letter case: a transcript in lower case is not a wrong one.
                 results[index] = metrics.UtteranceResult(
                     utterance.id, self.tokenizer.normalize(utterance.text or ""), decoded.text, utterance.seconds
@@ -229,6 +262,7 @@ class Recognizer:
             search=search,
             results=ordered,
             skipped=skipped,
+            decoded=[found[index] for index in sorted(results)],
         )
 
     def ctc_posteriors(self, audio: Audio, sample_rate: int | None = None) -> tuple[Tensor, Tensor]:
@@ -305,6 +339,18 @@ class Recognizer:
         """Seconds from one frame of the encoder to the next."""
         return self.frame_seconds * self.model.subsampling_factor
 
+    @property
+    def encoder_start_seconds(self) -> float:
+        """Where the first frame of the encoder begins, if each is as long as the step from one to the next.
+
+        Its middle is that of what it looks at. The middle of a feature frame is half a window behind its start. A
+        convolution of stride 2 lies around every other frame, the first one to begin with; pooling and LSTMs take
+        frames in groups.
+        """
+        first = 0.0 if self.config.model.subsampling == "conv" else (self.model.subsampling_factor - 1) / 2
+        middle = self.config.features.frame_length_ms / 2000 + first * self.frame_seconds
+        return middle - self.encoder_frame_seconds / 2
+
     def _align_features(self, features: Tensor, text: str | None, search: Search, offset: float) -> AlignedText:
         """Align one piece, (frames, n_mels), that starts ``offset`` seconds into the audio."""
         batch = self._collate([features])
@@ -316,9 +362,14 @@ class Recognizer:
             alignment = forced_align(log_probs, torch.tensor(ids, dtype=torch.long), self.tokenizer.blank_id)
         except ValueError as error:
             raise TextError(f"the text does not fit the audio: {error}; is it what is said there?") from error
-        step = self.encoder_frame_seconds
+        step, first = self.encoder_frame_seconds, self.encoder_start_seconds
         tokens = [
-            TimedText(self.tokenizer.id_to_token(token), offset + start * step, offset + end * step, score)
+            TimedText(
+                self.tokenizer.id_to_token(token),
+                offset + max(first + start * step, 0.0),
+                offset + first + end * step,
+                score,
+            )
             for token, (start, end), score in zip(ids, alignment.spans, alignment.scores, strict=True)
         ]
         return AlignedText(text, self._words(ids, tokens), tokens)
@@ -343,15 +394,8 @@ class Recognizer:
         return self._extract(samples)
 
     def _words(self, ids: list[int], tokens: list[TimedText]) -> list[TimedText]:
-        """Join tokens into words: a token belongs to the last word of the text decoded up to it."""
-        members: list[list[TimedText]] = []
-        for position, token in enumerate(tokens):
-            if not self.tokenizer.decode(ids[position : position + 1]).strip():
-                continue  # a space has a time of its own, but is part of no word
-            count = len(self.tokenizer.decode(ids[: position + 1]).split())
-            if count > len(members):
-                members.append([])
-            members[-1].append(token)
+        """Join the tokens of each word."""
+        members = [[tokens[position] for position in group] for group in word_positions(self.tokenizer, ids)]
         texts = self.tokenizer.decode(ids).split()
         return [
             TimedText(text, group[0].start, group[-1].end, sum(token.score for token in group) / len(group))
@@ -386,18 +430,19 @@ class Recognizer:
             row[: len(piece)] = piece
         return FeatureBatch(features, lengths)
 
-    def _decode(self, inputs: Sequence[Sequence[Tensor]], search: Search) -> list[Decoded]:
+    def _decode(
+        self, inputs: Sequence[Sequence[Tensor]], search: Search, options: SearchOptions | None
+    ) -> list[Decoded]:
         """Recognise recordings given as pieces; the texts of a recording's pieces are joined."""
         pieces = [piece for pieces in inputs for piece in pieces]
         decoded: dict[int, Decoded] = {}
         for group in batches([len(piece) * self.frame_seconds for piece in pieces], self.config.data.batch_seconds):
             batch = self._collate([pieces[index] for index in group])
-            decoded.update(zip(group, decode_batch(self.model, self.tokenizer, batch, search), strict=True))
+            found = decode_batch(self.model, self.tokenizer, batch, search, options)
+            decoded.update(zip(group, found, strict=True))
         results, first = [], 0
         for recording in inputs:
             parts = [decoded[first + position] for position in range(len(recording))]
-            frames = sum(len(piece) for piece in recording)
-            score = sum(part.score * len(piece) for part, piece in zip(parts, recording, strict=True)) / frames
-            results.append(Decoded(" ".join(part.text for part in parts if part.text), score))
+            results.append(joined(parts, [len(piece) for piece in recording], options.n_best if options else 1))
             first += len(recording)
         return results

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from asr_tutorial import metrics
 from asr_tutorial.corpus import Skip
 
-Search: TypeAlias = Literal["greedy", "ctc", "joint"]
+Search: TypeAlias = Literal["greedy", "ctc", "prefix", "attention", "joint"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A token or word, and how sure the model is of it."""
+
+    text: str
+    confidence: float
+    """0 to 1: its probability after what was recognised before it; the product over the tokens of a word."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of several texts that a search found."""
+
+    text: str
+    score: float
+    """What the search ranks by: a log-probability in nats, with penalties; of a recording in pieces, their sum."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +35,13 @@ class Transcript:
 
     text: str
     score: float
-    """Mean log-probability per token (greedy) or per frame (ctc): 0 is certain."""
+    """Mean log-probability per token (greedy, attention, joint) or per frame (ctc, prefix): 0 is certain."""
     seconds: float
     """Length of the audio."""
+    tokens: list[Heard] = field(default_factory=list)
+    words: list[Heard] = field(default_factory=list)
+    n_best: list[Alternative] = field(default_factory=list)
+    """Different texts, best first; the first is ``text``."""
 
     def __str__(self) -> str:
         return self.text
@@ -52,6 +74,9 @@ class Decoded:
 
     text: str
     score: float
+    tokens: list[Heard] = field(default_factory=list)
+    words: list[Heard] = field(default_factory=list)
+    n_best: list[Alternative] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,6 +90,8 @@ class Evaluation:
     search: Search
     results: list[metrics.UtteranceResult]
     skipped: list[Skip]
+    decoded: list[Decoded] = field(default_factory=list)
+    """What the search returned for each of ``results``: alternatives and confidences."""
 
     @property
     def wer(self) -> float:
@@ -97,5 +124,13 @@ class Evaluation:
             "words": vars(self.words),
             "characters": vars(self.characters),
             "skipped": [{"id": skip.id, "reason": skip.reason} for skip in self.skipped],
-            "results": [vars(result) for result in self.results],
+            "results": [
+                {**vars(result), "score": decoded.score, **_details(decoded)}
+                for result, decoded in zip(self.results, self.decoded, strict=True)
+            ],
         }
+
+
+def _details(decoded: Decoded) -> dict[str, Any]:
+    """Alternatives and confidences as plain values."""
+    return {name: [asdict(item) for item in getattr(decoded, name)] for name in ("words", "n_best")}

@@ -19,15 +19,16 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from asr_tutorial import metrics, plots
+from asr_tutorial import metrics
 from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
 from asr_tutorial.config import Config
 from asr_tutorial.dataset import Batch, SpeechLoader
-from asr_tutorial.errors import CheckpointError, ConfigError, TrainingError
+from asr_tutorial.errors import CheckpointError, ConfigError, Stopped, TrainingError
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import decode_batch, evaluating
-from asr_tutorial.training.loss import Sizes
-from asr_tutorial.training.run import RunFolder
+from asr_tutorial.training.distributed import ALONE, Ranks, StopRequest, restart_count
+from asr_tutorial.training.loss import Sizes, check_feasible
+from asr_tutorial.training.run import RunFolder, open_run
 from asr_tutorial.training.setup import prepare
 from asr_tutorial.training.state import Progress, average_weights, load_state, save_state
 from asr_tutorial.training.step import RunningMeans, Stepper
@@ -54,34 +55,43 @@ def train(
     run_folder: str | Path | None = None,
     resume: str | Path | None = None,
     progress: bool = True,
+    go_on: bool = False,
 ) -> TrainingResult:
-    """Train a recogniser.
+    """Train a recogniser, in this process alone or as one of those that torchrun has started.
 
     Args:
         config: what to train; not needed when resuming.
         run_folder: where to; ``runs/<timestamp>_<name>`` when not given.
         resume: the folder of a run to go on with.
         progress: show a progress bar, where standard error is a terminal or a notebook.
+        go_on: where ``run_folder`` holds a run of this configuration already, go on with it. So it is, without being
+            asked for, after torchrun has restarted the processes.
 
     Raises:
         UserError: the configuration, a corpus or the training itself does not work; the message says why.
+        Stopped: a signal (SIGTERM, SIGUSR1) came; the state is saved.
     """
     if (config is None) == (resume is None):
         raise ConfigError("give either a configuration to train, or the folder of a run to resume")
-    run = RunFolder.reopen(resume) if resume is not None else RunFolder.create(config, run_folder)  # type: ignore[arg-type]
-    try:
-        run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
-        trainer = Trainer(run, progress)
-        if resume is not None:
-            trainer.resume()
-        return trainer.run_to_end()
-    except OSError as error:
-        raise TrainingError(
-            f"the run in {run.path} cannot go on: {error}. Free some space or mend what is named there, "
-            f"then resume with --resume {run.path}"
-        ) from error
-    finally:
-        run.close()
+    ranks = Ranks.from_environment()
+    if not ranks.first:
+        logger.setLevel(logging.WARNING)
+    device = ranks.device(config.training.device if config is not None else "auto")
+    with ranks.joined(device):
+        run, resuming = open_run(config, run_folder, resume, go_on or restart_count() > 0, ranks)
+        try:
+            run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
+            trainer = Trainer(run, progress, ranks)
+            if resuming:
+                trainer.resume()
+            return trainer.run_to_end()
+        except OSError as error:
+            raise TrainingError(
+                f"the run in {run.path} cannot go on: {error}. Free some space or mend what is named there, "
+                f"then resume with --resume {run.path}"
+            ) from error
+        finally:
+            run.close()
 
 
 def overfit(config: Config, steps: int = 200, progress: bool = True) -> list[float]:
@@ -110,23 +120,25 @@ def overfit(config: Config, steps: int = 200, progress: bool = True) -> list[flo
 class Trainer:
     """Runs steps, validations and checkpoints until the last step."""
 
-    def __init__(self, run: RunFolder, progress: bool = True) -> None:
+    def __init__(self, run: RunFolder, progress: bool = True, ranks: Ranks = ALONE) -> None:
         self.run = run
         self.config = run.config
-        self.show = _show(progress)
-        self.data, model = prepare(self.config, progress)
+        self.ranks = ranks
+        self.show = _show(progress) and ranks.first
+        self.data, model = prepare(self.config, progress and ranks.first, ranks)
         self.total_steps = self._total_steps()
-        self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps)
+        self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps, ranks)
         self.progress = Progress()
         self.since_log = RunningMeans()
         self.since_validation = RunningMeans()
         logger.info(
-            "%s: %.2fM parameters, %d tokens, %s on %s, %d steps",
+            "%s: %.2fM parameters, %d tokens, %s on %s%s, %d steps",
             self.config.name,
             count_parameters(model) / 1e6,
             self.data.tokenizer.vocab_size,
             self.stepper.precision,
             self.stepper.device,
+            "" if ranks.alone else f" and {ranks.world_size - 1} more",
             self.total_steps,
         )
 
@@ -140,8 +152,8 @@ class Trainer:
         try:
             self.stepper.load_state_dict(state["stepper"])
             self.progress = Progress(**state["progress"])
-            self.since_log = RunningMeans(**state["since_log"])
-            self.since_validation = RunningMeans(**state["since_validation"])
+            self.since_log = RunningMeans(**state["since_log"]).part(self.ranks)
+            self.since_validation = RunningMeans(**state["since_validation"]).part(self.ranks)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.run.state} does not fit the run's config.yaml and training data ({error}). Bring back what the "
@@ -151,7 +163,18 @@ class Trainer:
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
 
     def run_to_end(self) -> TrainingResult:
-        """Train to the last step, then measure the best checkpoint on the test sets."""
+        """Train to the last step, then measure the best checkpoint on the test sets.
+
+        Raises:
+            TrainingError: too many steps in a row without a finite gradient.
+            Stopped: a signal asked for it; the state was saved after the step in progress.
+        """
+        # Only now: before there is something to save, and after the last step, a signal ends the process as usual.
+        with StopRequest() as stop:
+            self._run_steps(stop)
+        return self._finish()
+
+    def _run_steps(self, stop: StopRequest) -> None:
         config, progress = self.config.training, self.progress
         bar = tqdm(
             total=self.total_steps, initial=progress.step, desc=self.config.name, unit="step", disable=not self.show
@@ -161,17 +184,20 @@ class Trainer:
         while progress.step < self.total_steps:
             for batches in self._steps_of_epoch():
                 result = self.stepper.step(batches, progress.step)
+                check_feasible(result.ctc, batches, self.stepper.model.subsampling_factor)
                 elapsed = time.perf_counter() - started  # waiting for data included
                 progress.seconds += elapsed
                 progress.step += 1
-                progress.batch += len(batches)
+                in_epoch = self.data.train.num_batches(progress.epoch)
+                progress.batch = min(progress.batch + config.accumulate, in_epoch)
                 progress.skipped_updates += not result.applied
                 bad_steps = 0 if result.applied else bad_steps + 1
                 if bad_steps >= MAX_BAD_STEPS:
                     raise TrainingError(
                         f"no finite gradient in {bad_steps} steps up to step {progress.step}, last utterances: "
                         f"{', '.join(batches[-1].ids[:5])}. Lower training.optimizer.lr, or set "
-                        "training.precision=fp32 and look at the features of these utterances"
+                        "training.precision=fp32 and look at the features of these utterances; "
+                        f"asr-tutorial diagnose --checkpoint {self.run.path} says where it begins"
                     )
                 for means in (self.since_log, self.since_validation):
                     means.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
@@ -179,14 +205,14 @@ class Trainer:
                 bar.set_postfix(loss=f"{result.loss:.2f}", refresh=False)
                 if progress.step % config.log_every == 0:
                     self._log_means()
-                self._after_step(end_of_epoch=progress.batch >= self.data.train.num_batches(progress.epoch))
+                self._after_step(end_of_epoch=progress.batch >= in_epoch)
+                self._stop_if_asked(stop)
                 started = time.perf_counter()
                 if progress.step >= self.total_steps:
                     break
             else:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
         bar.close()
-        return self._finish()
 
     def _total_steps(self) -> int:
         config = self.config.training
@@ -194,15 +220,20 @@ class Trainer:
         return config.max_steps or per_epoch * config.max_epochs
 
     def _steps_of_epoch(self) -> Iterator[list[Batch]]:
-        """The batches of each step that the current epoch still has to make."""
-        held: list[Batch] = []
-        for batch in self.data.train.batches(self.progress.epoch, start=self.progress.batch):
-            held.append(batch)
-            if len(held) == self.config.training.accumulate:
-                yield held
-                held = []
-        if held:
-            yield held
+        """This rank's batches of each step that the current epoch still has to make."""
+        progress = self.progress
+        return self.data.train.steps(progress.epoch, progress.batch, self.config.training.accumulate)
+
+    def _stop_if_asked(self, stop: StopRequest) -> None:
+        # A signal reaches the ranks at different moments; all have to stop after the same step.
+        if not self.ranks.sum([bool(stop.name)])[0]:
+            return
+        self._save_state()
+        self.ranks.wait()  # a process that ends early may take the others with it: first the state must be on disk
+        raise Stopped(
+            f"stopped by {stop.name or 'a signal'} after step {self.progress.step} of {self.total_steps}, the state is "
+            f"saved; go on with: asr-tutorial train --resume {self.run.path}"
+        )
 
     def _after_step(self, end_of_epoch: bool) -> None:
         """Validate and save the state where it is time to."""
@@ -216,7 +247,7 @@ class Trainer:
 
     def _log_means(self) -> None:
         """A line of the log, and TensorBoard: the steps since the last one."""
-        means = self.since_log.means()
+        means = self.since_log.total(self.ranks).means()
         rate = self.stepper.optimizer.param_groups[0]["lr"]
         logger.info(
             "step %d loss %.3f ctc %.3f attention %.3f accuracy %.3f norm %.2f lr %.2e | %.0f s/s, padding %.1f%%",
@@ -254,7 +285,7 @@ class Trainer:
             "epoch": progress.epoch + progress.batch / self.data.train.num_batches(progress.epoch),
             "train_seconds": round(progress.seconds, 1),
             "lr": self.stepper.optimizer.param_groups[0]["lr"],
-            "train": self.since_validation.means(),
+            "train": self.since_validation.total(self.ranks).means(),
             "dev": figures,
         }
         self.run.add_validation(record)
@@ -273,11 +304,11 @@ class Trainer:
             )
 
     def _measure(self, name: str, loader: SpeechLoader) -> dict[str, float]:
-        """Losses and error rates of a whole corpus."""
+        """Losses and error rates of a whole corpus; each rank measures its share."""
         stepper, search = self.stepper, self.config.training.validation_search
         sums = [0.0] * 4
         batches: list[Batch] = []
-        references, hypotheses, samples = [], [], []
+        results: list[tuple[str, str, str]] = []  # id, reference, hypothesis
         with evaluating(stepper.model):
             for batch in tqdm(loader, desc=name, leave=False, disable=not self.show):
                 totals = stepper.totals(batch)
@@ -286,16 +317,16 @@ class Trainer:
                 with stepper.autocast():
                     decoded = decode_batch(stepper.model, self.data.tokenizer, batch, search)
                 texts = [hypothesis.text for hypothesis in decoded]
-                # In the tokenizer's letter case: a transcript in lower case is not a wrong one.
-                references += [self.data.tokenizer.normalize(text) for text in batch.texts]
-                hypotheses += texts
-                samples += list(zip(batch.ids, batch.texts, texts, strict=True))
+                results += zip(batch.ids, batch.texts, texts, strict=True)
                 batches.append(dataclasses.replace(batch, features=batch.features[:0]))
-        sizes = Sizes.of(batches)
-        samples.sort()
-        stride = max(1, len(samples) // SAMPLES)
-        self.run.log_samples(f"step {self.progress.step}, {name}, {search}", samples[::stride][:SAMPLES])
-        ctc, attention, tokens, sequences = sums
+        sizes = Sizes.of(batches, self.ranks)
+        ctc, attention, tokens, sequences = self.ranks.sum(sums)
+        results = sorted(self.ranks.gather(results))
+        stride = max(1, len(results) // SAMPLES)
+        self.run.log_samples(f"step {self.progress.step}, {name}, {search}", results[::stride][:SAMPLES])
+        # In the tokenizer's letter case: a transcript in lower case is not a wrong one.
+        references = [self.data.tokenizer.normalize(text) for _, text, _ in results]
+        hypotheses = [text for _, _, text in results]
         weight = self.config.training.ctc_weight
         ctc, attention = ctc / sizes.ctc_tokens, attention / sizes.attention_tokens
         return {
@@ -310,8 +341,10 @@ class Trainer:
 
     def _plot_attention(self) -> None:
         """A picture of what the decoder looks at, for one utterance of the first dev set."""
-        if self.stepper.model.decoder is None:
+        if self.stepper.model.decoder is None or not self.run.writes:
             return
+        from asr_tutorial import plots  # matplotlib takes seconds to load
+
         batch = self.data.sample.to(self.stepper.device)
         with evaluating(self.stepper.model):
             output = self.stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
@@ -325,11 +358,15 @@ class Trainer:
         plots.close(figure)
 
     def _save_recognizer(self, name: str, figures: dict[str, float]) -> None:
+        if not self.run.writes:
+            return
         facts = {"step": self.progress.step, "dev": figures}
         save_checkpoint(self.run.checkpoints / name, self.stepper.model, self.data.tokenizer, self.config, extra=facts)
 
     def _keep_candidate(self, figures: dict[str, float]) -> None:
         """Keep the weights of the best few validations, for averaging at the end."""
+        if not self.run.writes:
+            return
         folder = self.run.checkpoints / "candidates"
         save_state(
             folder / f"{figures['cer']:010.6f}_{self.progress.step:07d}.pt",  # names that sort as the error rates do
@@ -342,15 +379,17 @@ class Trainer:
         state = {
             "stepper": self.stepper.state_dict(),
             "progress": dataclasses.asdict(self.progress),
-            "since_log": dataclasses.asdict(self.since_log),
-            "since_validation": dataclasses.asdict(self.since_validation),
+            "since_log": dataclasses.asdict(self.since_log.total(self.ranks)),
+            "since_validation": dataclasses.asdict(self.since_validation.total(self.ranks)),
         }
-        save_state(self.run.state, state)
+        if self.run.writes:
+            save_state(self.run.state, state)
 
     def _finish(self) -> TrainingResult:
         """Average if asked for, then measure the best weights on the test sets."""
         best = self.run.checkpoints / "best"
         model = self.stepper.model
+        self.ranks.wait()  # until the first rank has written what all read
         if self.config.training.average:
             files = sorted((self.run.checkpoints / "candidates").glob("*.pt"))
             model.load_state_dict(average_weights([load_state(file) for file in files]))
@@ -359,6 +398,7 @@ class Trainer:
             logger.info("average of %d checkpoints, %s: CER %.1f%%", len(files), name, 100 * figures["cer"])
             if figures["cer"] < self.progress.best:
                 self._save_recognizer("best", figures)
+        self.ranks.wait()
         model.load_state_dict(load_checkpoint(best)[0].state_dict())
         test = {name: self._measure(name, loader) for name, loader in self.data.test.items()}
         first = next(iter(test.values()), None)
@@ -366,9 +406,12 @@ class Trainer:
         self.run.metrics["train_seconds"] = round(self.progress.seconds, 1)
         self.run.metrics["skipped_updates"] = self.progress.skipped_updates
         self.run.write_metrics()
-        figure = plots.learning_curves(self.run.metrics)
-        self.run.log_figure("learning_curves", figure, self.progress.step)
-        plots.close(figure)
+        if self.run.writes:
+            from asr_tutorial import plots
+
+            figure = plots.learning_curves(self.run.metrics)
+            self.run.log_figure("learning_curves", figure, self.progress.step)
+            plots.close(figure)
         for name, values in test.items():
             logger.info("test %s: WER %.1f%% CER %.1f%%", name, 100 * values["wer"], 100 * values["cer"])
         logger.info("finished: %s", self.run.path)

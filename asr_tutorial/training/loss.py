@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asr_tutorial.ctc import ctc_loss
-from asr_tutorial.dataset import Batch
+from asr_tutorial.ctc import training_loss
+from asr_tutorial.dataset import Batch, frames_needed
 from asr_tutorial.errors import TrainingError
 from asr_tutorial.model import ModelOutput
+from asr_tutorial.training.distributed import ALONE, Ranks
 
 
 def label_smoothed_cross_entropy(logits: Tensor, targets: Tensor, pad: int, smoothing: float = 0.0) -> Tensor:
@@ -70,10 +72,19 @@ class Sizes:
     attention_tokens: int
 
     @staticmethod
-    def of(batches: Sequence[Batch]) -> Sizes:
-        """Count before anything is computed, so that accumulated batches weigh as one large batch would."""
-        utterances = sum(len(batch.ids) for batch in batches)
-        tokens = sum(int(batch.target_lengths.sum()) for batch in batches)
+    def of(batches: Sequence[Batch], ranks: Ranks = ALONE) -> Sizes:
+        """Count before anything is computed, so that the parts of a step weigh as one large batch would.
+
+        The decoder answers one token more than CTC for each utterance: EOS. Spare batches do not count, and there is
+        always one CTC token at least, to divide by.
+
+        Args:
+            batches: this process's batches.
+            ranks: the processes to sum over; all of them call this at the same time.
+        """
+        utterances = sum(len(batch) for batch in batches if not batch.spare)
+        tokens = sum(int(batch.target_lengths.sum()) for batch in batches if not batch.spare)
+        utterances, tokens = map(int, ranks.sum([utterances, tokens]))
         return Sizes(utterances, max(tokens, 1), tokens + utterances)
 
 
@@ -106,7 +117,7 @@ class JointLoss:
         ctc = attention = correct_tokens = correct_sequences = zero
         if self.ctc_weight > 0:
             lengths = output.encoder_mask.sum(dim=1)
-            losses = ctc_loss(output.ctc_log_probs, batch.targets, lengths, batch.target_lengths, self.blank)
+            losses = training_loss(output.ctc_log_probs, batch.targets, lengths, batch.target_lengths, self.blank)
             if torch.is_grad_enabled():
                 self._check_feasible(losses, batch)
                 ctc = losses.sum()
@@ -118,18 +129,50 @@ class JointLoss:
         return LossTotals(ctc, attention, correct_tokens, correct_sequences)
 
     def mean(self, totals: LossTotals, sizes: Sizes) -> Tensor:
-        """The weighted loss in nats per token, where ``sizes`` may span several batches."""
+        """The weighted loss in nats per token.
+
+        Args:
+            totals: sums over one batch.
+            sizes: what to divide by: the counts of the whole step, of which the batch may be a part. The means of all
+                its parts then add up to that of one large batch.
+        """
         ctc = totals.ctc / sizes.ctc_tokens
         attention = totals.attention / sizes.attention_tokens
         return self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
 
     def _check_feasible(self, losses: Tensor, batch: Batch) -> None:
         # The dataset has left such utterances out; this names those that reach the loss by another way. On a GPU,
-        # where looking would make the host wait, their step is skipped because its gradient is not finite.
+        # where looking would make the host wait, check_feasible does it after the step; they add no gradient.
         infinite = torch.isposinf(losses.detach())
         if losses.device.type == "cpu" and bool(infinite.any()):
-            names = [batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()]
-            raise TrainingError(
-                f"CTC cannot say these transcripts in the frames they have: {', '.join(names)}. Lower "
-                "model.subsampling_factor, use larger tokens, or leave the utterances out"
-            )
+            raise _without_path([batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()])
+
+
+def check_feasible(ctc: float, batches: Sequence[Batch], subsampling_factor: int) -> None:
+    """Look for the reason when the CTC loss of a step has come out infinite.
+
+    Args:
+        ctc: CTC loss of the step.
+        batches: those of the step.
+        subsampling_factor: feature frames to one frame of the encoder.
+
+    Raises:
+        TrainingError: transcripts that need more encoder frames than their audio has; names the utterances.
+    """
+    if ctc != math.inf:
+        return
+    names = []
+    for batch in batches:
+        lengths = zip(batch.ids, batch.feature_lengths.tolist(), batch.target_lengths.tolist(), strict=True)
+        for row, (name, features, tokens) in enumerate(lengths):
+            if frames_needed(batch.targets[row, :tokens].tolist()) > -(-features // subsampling_factor):
+                names.append(name)
+    if names:
+        raise _without_path(names)
+
+
+def _without_path(names: Sequence[str]) -> TrainingError:
+    return TrainingError(
+        f"CTC cannot say these transcripts in the frames they have: {', '.join(names)}. Lower "
+        "model.subsampling_factor, use larger tokens, or leave the utterances out"
+    )

@@ -78,7 +78,18 @@ class Schedule:
         self.bad_validations = 0
 
     def factor(self, step: int) -> float:
-        """Share of the peak rate for optimiser step ``step``, counted from 0."""
+        """Share of the peak rate for optimiser step ``step``, counted from 0.
+
+        In the first ``warmup_steps`` steps the share rises evenly; the first step has a share of ``1 / warmup_steps``
+        already, the last of them the whole. After them ``progress`` runs from 0 to 1, which it reaches at
+        ``total_steps`` and keeps; the share is, by ``config.kind``:
+
+        - linear: falls evenly from 1 to ``config.final``;
+        - cosine: falls from 1 to ``config.final`` along half a cosine;
+        - exponential: ``max(config.final, 1e-3) ** progress``;
+        - noam: ``sqrt(warmup_steps / (step + 1))`` (1 at least under the root for no warm-up at all);
+        - plateau: ``self.plateau_factor``; constant: 1.
+        """
         config = self.config
         warmup = max(config.warmup_steps, 1)
         if step < config.warmup_steps:
@@ -99,7 +110,7 @@ class Schedule:
                 return 1.0
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Set every group's rate for the step to come."""
+        """Set every group's rate, ``lr``, for the step to come: a share of its own ``peak_lr``."""
         factor = self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from asr_tutorial.config import Config, load_config, to_yaml
-from asr_tutorial.errors import CheckpointError, ConfigError
-from asr_tutorial.recognizer import pick_device
+from asr_tutorial.errors import CheckpointError, ConfigError, UserError
+from asr_tutorial.training.distributed import Ranks, job
 
 logger = logging.getLogger("asr_tutorial")
 
@@ -42,6 +43,8 @@ class RunFolder:
         path: the folder; made when it does not exist.
         config: the run's configuration.
     """
+
+    writes = True
 
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
@@ -79,7 +82,7 @@ class RunFolder:
             raise ConfigError(f"{path} already holds a run: resume it with --resume {path}, or give another folder")
         run = cls(path, config)
         (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        run.metrics["environment"] = environment(pick_device(config.training.device))
+        run.metrics["environment"] = environment(Ranks.from_environment().device(config.training.device))
         return run
 
     @classmethod
@@ -95,6 +98,13 @@ class RunFolder:
         run = cls(path, load_config(path / "config.yaml"))
         if (path / "metrics.json").exists():
             run.metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+        return run
+
+    @classmethod
+    def restart(cls, path: str | Path) -> RunFolder:
+        """A run that stopped before it had saved a state, to begin it again in its folder."""
+        run = cls.reopen(path)
+        run.metrics = {"validations": [], "environment": run.metrics.get("environment", {})}
         return run
 
     @property
@@ -156,6 +166,103 @@ class RunFolder:
         self._file_handler.close()
 
 
+class SilentRun(RunFolder):
+    """The run as the processes beside the first one see it: they read its files, and write none."""
+
+    writes = False
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self.metrics = {"validations": []}
+
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Nothing."""
+
+    def log_figure(self, name: str, figure: Any, step: int) -> None:
+        """Nothing."""
+
+    def log_samples(self, title: str, samples: list[tuple[str, str, str]]) -> None:
+        """Nothing."""
+
+    def add_validation(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def write_metrics(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def open_run(
+    config: Config | None, path: str | Path | None, resume: str | Path | None, go_on: bool, ranks: Ranks
+) -> tuple[RunFolder, bool]:
+    """The folder of a run, new or found, and whether there is a state in it to go on from.
+
+    The first of several processes decides, and the others do as it says.
+
+    Args:
+        config: of a new run.
+        path: where a new run goes; a folder named after time and configuration when not given.
+        resume: the folder of a run to go on with, in the place of both.
+        go_on: a run of the same configuration in ``path`` is gone on with, not refused. Without a path, the run that
+            the same torchrun began.
+        ranks: the processes.
+
+    Raises:
+        ConfigError: the folder holds a run of other settings, or one that was not to be gone on with.
+        CheckpointError: there is no run to resume.
+    """
+    if not ranks.first:
+        decided: Any = ranks.gather(list[Any]())[0]
+        if isinstance(decided, UserError):
+            raise decided
+        folder, resuming = decided
+        return SilentRun(folder, load_config(folder / "config.yaml")), resuming
+    try:
+        run, resuming = _decide(config, path, resume, go_on)
+    except UserError as error:
+        ranks.gather([error])
+        raise
+    ranks.gather([(run.path.resolve(), resuming)])
+    return run, resuming
+
+
+def _decide(
+    config: Config | None, path: str | Path | None, resume: str | Path | None, go_on: bool
+) -> tuple[RunFolder, bool]:
+    if resume is not None:
+        return RunFolder.reopen(resume), True
+    assert config is not None
+    found = (Path(path) if path is not None else _run_of_this_job()) if go_on else None
+    if found is None or not (found / "config.yaml").exists():
+        return RunFolder.create(config, path), False
+    saved = load_config(found / "config.yaml")
+    if saved != config:
+        ours, theirs = (_flatten(yaml.safe_load(to_yaml(settings))) for settings in (config, saved))
+        names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+        raise ConfigError(
+            f"{found} holds a run with another {', '.join(names[:5])}: give the settings that it began with, or "
+            "another --run-dir"
+        )
+    run = RunFolder.reopen(found)
+    if run.state.exists():
+        return run, True
+    run.close()
+    return RunFolder.restart(found), False
+
+
+def _run_of_this_job() -> Path | None:
+    """The newest run below ``runs`` that the torchrun which started this process has begun."""
+    found = []
+    for path in Path("runs").glob("*/metrics.json"):
+        origin = json.loads(path.read_text(encoding="utf-8")).get("environment", {})
+        if job() and origin.get("job") == job():
+            found.append(path)
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
 def environment(device: torch.device | None = None) -> dict[str, Any]:
     """What a recorded figure needs beside it: command, date, machine, versions, commit.
 
@@ -171,6 +278,7 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": commit(),
+        **({"job": job(), "processes": Ranks.from_environment().world_size} if job() else {}),
     }
 
 
@@ -212,7 +320,5 @@ def _start_wandb(path: Path, config: Config) -> Any:
             "training.wandb is true but the package is not installed: pip install 'asr-tutorial[wandb]', "
             "or set --training.wandb=false"
         ) from error
-    import yaml
-
     path.mkdir(parents=True, exist_ok=True)
     return wandb.init(project="asr-tutorial", name=path.name, dir=str(path), config=yaml.safe_load(to_yaml(config)))

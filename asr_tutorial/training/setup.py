@@ -17,6 +17,7 @@ from asr_tutorial.dataset.batch import round_up
 from asr_tutorial.errors import CorpusError, TrainingError
 from asr_tutorial.model import SpeechTransformer, build_model
 from asr_tutorial.tokenizer import Tokenizer, train_tokenizer
+from asr_tutorial.training.distributed import ALONE, Ranks
 
 logger = logging.getLogger("asr_tutorial")
 
@@ -33,28 +34,42 @@ class Data:
     """One dev utterance of middle length, for the pictures of a run."""
 
 
-def prepare(config: Config, progress: bool = True) -> tuple[Data, SpeechTransformer]:
+def prepare(config: Config, progress: bool = True, ranks: Ranks = ALONE) -> tuple[Data, SpeechTransformer]:
     """Read the data and build the model that it trains.
 
-    Tokenizer and normalisation are fitted on the training set alone.
+    Tokenizer and normalisation are fitted on the training set alone. Of several processes on one machine the first
+    computes the features, and the others find them in the cache.
 
     Raises:
         UserError: a corpus that cannot be read, or a check that failed; the message names it.
     """
+    with ranks.first_on_each_machine():
+        data, model = _prepare(config, progress, ranks)
+    ranks.check_agreement("the size of the vocabulary", data.tokenizer.vocab_size)
+    ranks.check_agreement("the number of batches", len(data.train))
+    ranks.check_agreement(
+        "the sum of the first weights", float(sum(p.detach().double().sum() for p in model.parameters()))
+    )
+    return data, model
+
+
+def _prepare(config: Config, progress: bool, ranks: Ranks) -> tuple[Data, SpeechTransformer]:
     torch.manual_seed(config.training.seed)
     limits = {"min_seconds": config.data.min_seconds, "max_seconds": config.data.max_seconds}
     corpus = join_corpora([read_corpus(path, root=config.data.root, **limits) for path in config.data.train])
     tokenizer = train_tokenizer(config.tokenizer, corpus.texts)
     store = FeatureStore.build(corpus, config.features, config.augment.speeds, config.data.cache, progress)
     train_set = _dataset(config, corpus, store, tokenizer, training=True)
-    dev = {path: _loader(config, _evaluation_set(config, path, tokenizer, progress)) for path in config.data.dev}
-    test = {path: _loader(config, _evaluation_set(config, path, tokenizer, progress)) for path in config.data.test}
+    dev, test = (
+        {path: _loader(config, _evaluation_set(config, path, tokenizer, progress), ranks) for path in paths}
+        for paths in (config.data.dev, config.data.test)
+    )
     if not dev:
         raise TrainingError("data.dev is empty: name at least one corpus to choose the best checkpoint by")
 
     model = build_model(config, tokenizer.vocab_size)
     model.normalize.fit(store)
-    train = _loader(config, train_set, shuffle=True)
+    train = _loader(config, train_set, ranks, shuffle=True)
     first = next(iter(dev.values()))
     data = Data(tokenizer, train, dev, test, _sample(first))
     _check(config, data)
@@ -98,7 +113,7 @@ def report_skips(name: str, skipped: Sequence[Skip], named: int = 3) -> None:
         logger.warning("%s: %d utterances skipped (%s%s)", name, len(same), examples, more)
 
 
-def _loader(config: Config, dataset: SpeechDataset, shuffle: bool = False) -> SpeechLoader:
+def _loader(config: Config, dataset: SpeechDataset, ranks: Ranks, shuffle: bool = False) -> SpeechLoader:
     return SpeechLoader(
         dataset,
         shuffle=shuffle,
@@ -108,6 +123,8 @@ def _loader(config: Config, dataset: SpeechDataset, shuffle: bool = False) -> Sp
         frame_shift_ms=config.features.frame_shift_ms,
         seed=config.training.seed,
         workers=config.data.workers if shuffle else 0,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
     )
 
 

@@ -44,10 +44,17 @@ class Progress:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write atomically.
+    """Write atomically: whatever happens, ``path`` holds the former state as a whole, or the new one as a whole.
+
+    Missing folders are made. The content is on the disk (``os.fsync``) before it gets its name, and no temporary file
+    is left behind.
+
+    Args:
+        path: the file.
+        state: tensors and plain values.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written; the former state is untouched.
+        CheckpointError: "the disk is full", or the folder cannot be written; the former state is untouched.
     """
     temporary = path.with_name(f".{path.name}.writing")
     try:

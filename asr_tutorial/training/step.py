@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from asr_tutorial.config import Config
 from asr_tutorial.dataset import Batch
 from asr_tutorial.model import SpeechTransformer
-from asr_tutorial.recognizer import pick_device
 from asr_tutorial.tokenizer import Tokenizer
+from asr_tutorial.training.distributed import ALONE, Ranks
 from asr_tutorial.training.loss import JointLoss, LossTotals, Sizes
 from asr_tutorial.training.optimizer import Schedule, build_optimizer
 from asr_tutorial.training.state import Ema
@@ -52,7 +54,7 @@ class RunningMeans:
     seconds: float = 0.0
 
     def add(self, result: StepResult, batches: list[Batch], seconds: float, frame_seconds: float) -> None:
-        """Count a step that took ``seconds``."""
+        """Count a step that took ``seconds``; ``batches`` are those of this process."""
         if result.applied:
             self.steps += 1
             self.loss += result.loss
@@ -60,9 +62,22 @@ class RunningMeans:
             self.attention += result.attention
             self.token_accuracy += result.token_accuracy
             self.grad_norm += result.grad_norm
+        batches = [batch for batch in batches if not batch.spare]
         self.audio_seconds += frame_seconds * sum(int(batch.feature_lengths.sum()) for batch in batches)
         self.padded_seconds += frame_seconds * sum(batch.features[..., 0].numel() for batch in batches)
         self.seconds += seconds
+
+    def total(self, ranks: Ranks) -> RunningMeans:
+        """The same with the audio of all ranks."""
+        audio, padded = ranks.sum([self.audio_seconds, self.padded_seconds])
+        return dataclasses.replace(self, audio_seconds=audio, padded_seconds=padded)
+
+    def part(self, ranks: Ranks) -> RunningMeans:
+        """What one rank goes on with after :meth:`total`: its part of the audio."""
+        share = 1 / ranks.world_size
+        return dataclasses.replace(
+            self, audio_seconds=self.audio_seconds * share, padded_seconds=self.padded_seconds * share
+        )
 
     def means(self) -> dict[str, float]:
         """Means per step; throughput counts real audio, not padding."""
@@ -77,12 +92,19 @@ class RunningMeans:
 class Stepper:
     """Batches in, weights changed. Owns everything that has to do with gradients."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, model: SpeechTransformer, total_steps: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: Tokenizer,
+        model: SpeechTransformer,
+        total_steps: int,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.config = config.training
-        self.device = pick_device(self.config.device)
+        self.ranks = ranks
+        self.device = ranks.device(self.config.device)
         self.precision = pick_precision(self.config.precision, self.device)
         self.model = model.to(self.device)
-        self.forward = torch.compile(self.model) if self.config.compile else self.model
         self.criterion = JointLoss(
             self.config.ctc_weight, self.config.label_smoothing, tokenizer.blank_id, tokenizer.pad_id
         )
@@ -91,9 +113,18 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.ema = Ema(self.model, self.config.ema_decay) if self.config.ema_decay else None
         self.ramp = (config.augment.ramp_start * total_steps, config.augment.ramp_end * total_steps)
+        if not ranks.alone and self.config.ctc_weight == 0:
+            # Its gradient never comes, and the other ranks would wait for it. (The optimiser skips it either way.)
+            self.model.ctc_head.requires_grad_(False)
+        self.parallel = ranks.parallel(self.model)
+        self.forward = torch.compile(self.parallel) if self.config.compile else self.parallel
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Matrix products in half precision where the configuration says so."""
+        """A context in which matrix products are computed in ``self.precision`` on ``self.device``.
+
+        Weights stay fp32 and so does what comes out of sums and softmaxes: ``torch.autocast`` knows which operators may
+        be computed in 16 bits. With fp32 nothing is changed.
+        """
         if self.precision == "fp32":
             return nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
@@ -104,7 +135,9 @@ class Stepper:
         batch = batch.to(self.device)
         tokens_in = self._with_noise(batch.tokens_in) if self.model.training else batch.tokens_in
         with self.autocast():
-            output = self.forward(batch.features, batch.feature_lengths, tokens_in)
+            # Ranks wait for each other in training only: in validation one may have more batches than another.
+            forward = self.forward if self.model.training or self.ranks.alone else self.model
+            output = forward(batch.features, batch.feature_lengths, tokens_in)
         return self.criterion.totals(output, batch)
 
     def _with_noise(self, tokens_in: Tensor) -> Tensor:
@@ -122,26 +155,76 @@ class Stepper:
     def step(self, batches: list[Batch], step: int) -> StepResult:
         """One optimiser step over accumulated batches, equal to a step over one large batch.
 
-        Each batch's loss is divided by the number of tokens of *all* of them, so that a batch with few tokens does not
-        weigh as much as one with many. A gradient that is not finite is not applied.
+        Random numbers, learning rate and masks are those of step number ``step``; the model is put into training mode;
+        gradients are summed over the batches; the weights are changed.
 
         Args:
-            batches: the batches whose gradients are summed.
-            step: number of the step, from 0: sets the learning rate, the augmentation and the random numbers.
+            batches: the batches whose gradients are summed; in a training of several processes, this one's.
+            step: number of the step, from 0.
         """
-        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        self.seed(step)
         self.schedule.apply(self.optimizer, step)
         self.model.spec_augment.strength = ramp(step, *self.ramp)
         self.model.train()
-        sizes = Sizes.of(batches)
-        loss = ctc = attention = correct = torch.zeros((), device=self.device)
-        for batch in batches:
-            totals = self.totals(batch)
-            part = self.criterion.mean(totals, sizes)
-            self.scaler.scale(part).backward()
-            loss, ctc = loss + part.detach(), ctc + totals.ctc.detach()
-            attention, correct = attention + totals.attention.detach(), correct + totals.correct_tokens
+        sizes = Sizes.of(batches, self.ranks)
+        sums = self.accumulate(batches, sizes)
+        norm, applied = self.update(step)
+        loss, ctc, attention, correct = sums.tolist()
+        return StepResult(
+            loss=loss,
+            ctc=ctc / sizes.ctc_tokens,
+            attention=attention / sizes.attention_tokens,
+            grad_norm=norm,
+            token_accuracy=correct / sizes.attention_tokens,
+            applied=applied,
+        )
 
+    def seed(self, step: int) -> None:
+        """Set the random numbers of a step: a resumed run draws what it would have drawn, each rank its own."""
+        torch.manual_seed(self.config.seed * 1_000_003 + step + self.ranks.rank * 0x9E3779B1)
+
+    def accumulate(self, batches: list[Batch], sizes: Sizes) -> Tensor:
+        """Add up the gradients of a step's batches.
+
+        Each batch's loss is divided by the number of tokens of *all* of them, so that a batch with few tokens does not
+        weigh as much as one with many. Under fp16 the gradients are scaled up, see ``torch.amp.GradScaler``.
+
+        Args:
+            batches: this process's batches.
+            sizes: counts of the whole step, all processes together.
+
+        Returns:
+            ``(4,)``: the loss in nats per token, and the sums of CTC loss, cross-entropy and right tokens, all
+            processes together.
+        """
+        sums = torch.zeros(4, device=self.device)
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last else self._without_summing():
+                totals = self.totals(batch)
+                part = self.criterion.mean(totals, sizes) * (not batch.spare)
+                # DDP takes the mean over the ranks. Ours is a sum: each part is divided by the size of the whole.
+                self.scaler.scale(part * self.ranks.world_size).backward()
+            if not batch.spare:
+                sums += torch.stack([part, totals.ctc, totals.attention, totals.correct_tokens]).detach()
+        return self.ranks.sum_tensor(sums)
+
+    def _without_summing(self) -> AbstractContextManager[Any]:
+        """Keep the gradients of a backward pass here: they are sent to the other ranks once, with the last one's."""
+        return self.parallel.no_sync() if isinstance(self.parallel, DistributedDataParallel) else nullcontext()
+
+    def update(self, step: int) -> tuple[float, bool]:
+        """Change the weights by the gradients that have been summed, then forget the gradients.
+
+        The norm of all gradients together is clipped to ``optimizer.clip`` (0: not at all). A gradient that is not
+        finite changes nothing, neither weights nor their average.
+
+        Args:
+            step: number of the step, from 0.
+
+        Returns:
+            The norm before clipping, and whether the gradient was finite.
+        """
         self.scaler.unscale_(self.optimizer)
         limit = self.config.optimizer.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=True)
@@ -153,14 +236,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if applied and self.ema is not None:
             self.ema.update(self.model, step)
-        return StepResult(
-            loss=float(loss),
-            ctc=float(ctc) / sizes.ctc_tokens,
-            attention=float(attention) / sizes.attention_tokens,
-            grad_norm=float(norm),
-            token_accuracy=float(correct) / sizes.attention_tokens,
-            applied=applied,
-        )
+        return float(norm), applied
 
     @contextlib.contextmanager
     def smoothed(self) -> Iterator[None]:
@@ -174,7 +250,12 @@ class Stepper:
                 self.ema.swap(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser, schedule, scaler and average."""
+        """Everything that later steps depend on, as tensors and plain values.
+
+        Returns:
+            ``model``, ``optimizer``, ``schedule`` and ``scaler``: their own state dicts; ``ema``: the averaged weights
+            by name, None where there is no average; ``precision``: what ``auto`` became.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -185,10 +266,17 @@ class Stepper:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of :meth:`state_dict`: the steps that follow are those that would have followed there.
+
+        The precision is the one that the run began with, also where ``auto`` would choose another on this machine; the
+        scaler of fp16 is made anew to fit it.
+
+        Args:
+            state: tensors on the CPU, as :func:`~asr_tutorial.training.state.load_state` reads them.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        # The precision that the run began with, also where "auto" would choose another on this machine.
         self.precision = state["precision"]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.scaler.load_state_dict(state["scaler"])
@@ -203,11 +291,23 @@ def ramp(step: int, start: float, end: float) -> float:
     return 0.0 if step <= start else (step - start) / (end - start)
 
 
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has instructions for bf16 matrix products (AVX512-BF16)."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
 def pick_precision(precision: str, device: torch.device) -> str:
-    """What ``auto`` means on this machine: bf16 where it is fast, else fp32."""
+    """What ``auto`` means on this machine.
+
+    On a GPU bf16 where its hardware has it (``torch.cuda.is_bf16_supported(including_emulation=False)``), else fp16; on
+    a CPU bf16 where :func:`cpu_multiplies_bf16`, else fp32; on anything else fp32.
+
+    Args:
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; what was asked for is what one gets.
+        device: where the model is computed.
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if device.type == "cpu" and fast else "fp32"
+    return "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"

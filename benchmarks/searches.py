@@ -1,0 +1,106 @@
+"""Error rates and speed of all five searches, with our trained models on their development and test sets.
+
+    python benchmarks/searches.py [--limit N] [--json data/results/searches.json]
+
+Greedy search, CTC's best path, CTC prefix beam, the decoder's beam and the joint beam of both heads, each with its
+default options (beams of 10), as ``asr-tutorial evaluate`` runs them, on one thread: word and character error rate, and
+the real-time factor, which includes reading, features and the encoder, by the wall's clock and by processor time (which
+does not count what other programs take). LibriSpeech is looked for where
+``ASR_TUTORIAL_DATA`` says, or in ``../shared/data``; corpora that are missing are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from common import ROOT, significant
+from speech import checkpoint
+
+from asr_tutorial.corpus import read_corpus
+from asr_tutorial.errors import CorpusError
+from asr_tutorial.recognizer import Search, default_options
+from asr_tutorial.training.run import environment
+
+PAIRS = [
+    ("tinyspeech", "tinyspeech/test"),
+    ("mini_librispeech", "dev-218spk"),
+    ("mini_librispeech", "dev-4spk"),
+]
+"""Models of ``data/pretrained`` and the corpora that they are measured on."""
+
+
+def measure(model: str, corpus: str, limit: int | None) -> list[dict[str, Any]]:
+    """One row for each search.
+
+    Raises:
+        CorpusError: there is no such corpus.
+    """
+    recognizer = checkpoint(model)
+    utterances = read_corpus(corpus)
+    recognizer.evaluate(utterances, "greedy", limit=4)  # the first call is slower
+    rows = []
+    for search in get_args(Search):
+        start = time.process_time()
+        result = recognizer.evaluate(utterances, search, limit)
+        processor_seconds = time.process_time() - start
+        row = {
+            "model": model,
+            "corpus": utterances.name,
+            "search": search,
+            "wer": significant(result.wer),
+            "cer": significant(result.cer),
+            "rtf": significant(result.rtf, 3),
+            "processor_rtf": significant(processor_seconds / result.audio_seconds, 3),
+            "utterances": result.utterances,
+            "audio_seconds": round(result.audio_seconds, 1),
+        }
+        rows.append(row)
+        print(
+            f"{model:18}{utterances.name:14}{search:11}{100 * result.wer:7.2f}{100 * result.cer:8.2f}"
+            f"{result.rtf:10.4f}{row['processor_rtf']:10.4f}",
+            flush=True,
+        )
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, Any]], missing: dict[str, str]) -> None:
+    """The record, with what is needed to judge it."""
+    made = environment()
+    record = {
+        "environment": {**made, "command": f"python benchmarks/{made['command']}", "load": os.getloadavg()[0]},
+        "options": {search: vars(default_options(search)) for search in get_args(Search)[2:]},
+        "missing": missing,
+        "rows": rows,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, help="only the first so many utterances of each corpus")
+    parser.add_argument("--json", type=Path, default=ROOT / "data" / "results" / "searches.json", help="(%(default)s)")
+    options = parser.parse_args()
+    if "ASR_TUTORIAL_DATA" not in os.environ and (data := ROOT.parent / "shared" / "data").is_dir():
+        os.environ["ASR_TUTORIAL_DATA"] = str(data)
+    torch.set_num_threads(1)
+    print(f"{'model':18}{'corpus':14}{'search':11}{'WER %':>7}{'CER %':>8}{'RTF':>10}{'cpu RTF':>10}")
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    for model, corpus in PAIRS:
+        try:
+            rows += measure(model, corpus, options.limit)
+        except CorpusError as error:
+            missing[corpus] = str(error)
+            print(f"{model:18}{corpus:14}left out: {error}")
+        write(options.json, rows, missing)  # after each corpus: the whole takes a while
+
+
+if __name__ == "__main__":
+    main()
