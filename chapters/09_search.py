@@ -421,11 +421,10 @@ def draw_tree(notes, best, title):
             axes.scatter([x], [y], marker=mark, s=70, color=colour, zorder=2)
             words = WORDS[text[-1]] if text[-1] != EOS else "EOS"
             label = f"{words} {math.exp(log_prob):.2f}"
-            axes.annotate(
-                label, (x, y), (0, 10), textcoords="offset points", fontsize=8, ha="center", backgroundcolor="white"
-            )
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind the words, in front of the lines
+            axes.text(x, y + 0.1, label, fontsize=8, ha="center", va="bottom", bbox=paper, zorder=1.5)
         axes.scatter([0], [0], marker="o", s=70, color=plots.COLORS[0])
-        axes.annotate("SOS", (0, 0), (0, 10), textcoords="offset points", fontsize=8, ha="center")
+        axes.text(0, 0.1, "SOS", fontsize=8, ha="center", va="bottom")
         for fate, (mark, colour) in looks.items():
             axes.scatter([], [], marker=mark, color=colour, label=fate)
         axes.legend(loc="upper left")
