@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from asr_tutorial.masks import padding_mask
-
 LAST = torch.channels_last
 
 
@@ -82,19 +80,19 @@ class _MaskedReLU(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(grad, y, 0.0), None
 
 
-def masked_relu(x: Tensor, lengths: Tensor) -> Tensor:
-    """ReLU, and zero behind the end of each utterance.
+def masked_relu(x: Tensor, real: Tensor) -> Tensor:
+    """``relu(x) * real`` in fewer passes over memory.
 
     Args:
-        x: (batch, channels, time, mels); where no gradient is wanted it is changed in place.
-        lengths: (batch,) real frames.
+        x: any shape; where no gradient is wanted it is changed in place.
+        real: boolean, broadcastable to ``x``, True = kept.
 
     Returns:
-        (batch, channels, time, mels).
+        The shape of ``x``.
     """
-    real = padding_mask(lengths, x.shape[2])[:, None, :, None].to(x.dtype)  # (batch, 1, time, 1)
+    kept = real.to(x.dtype)
     if torch.compiler.is_compiling():
-        return F.relu(x) * real
+        return F.relu(x) * kept
     if not torch.is_grad_enabled():
-        return x.mul_(real).relu_()  # in place: of tensors this large a new one costs more than the arithmetic
-    return _MaskedReLU.apply(x, real)
+        return x.mul_(kept).relu_()  # in place: of tensors this large a new one costs more than the arithmetic
+    return _MaskedReLU.apply(x, kept)

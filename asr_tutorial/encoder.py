@@ -47,8 +47,9 @@ class ConvSubsampling(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = features[:, None]  # (batch, 1, time, mels)
         for conv in self.convs:
+            x = conv(x)  # (batch, channels, time / 2, mels / 2)
             lengths = halve(lengths)
-            x = masked_relu(conv(x), lengths)  # (batch, channels, time / 2, mels / 2)
+            x = masked_relu(x, padding_mask(lengths, x.shape[2])[:, None, :, None])
         x = x.transpose(1, 2).flatten(2)  # (batch, time / factor, channels * mels / factor)
         return self.out(x), lengths
 

@@ -2,6 +2,8 @@
 
     python benchmarks/searches.py [--limit N] [--json data/results/searches.json]
 
+Writes the record and, beside it, a table in Markdown.
+
 Greedy search, CTC's best path, CTC prefix beam, the decoder's beam and the joint beam of both heads, each with its
 default options (beams of 10), as ``asr-tutorial evaluate`` runs them, on one thread: word and character error rate, and
 the real-time factor, which includes reading, features and the encoder, by the wall's clock and by processor time (which
@@ -80,6 +82,26 @@ def write(path: Path, rows: list[dict[str, Any]], missing: dict[str, str]) -> No
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(table(record), encoding="utf-8")
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as a table in Markdown."""
+    made = record["environment"]
+    lines = [
+        f"Made by `{made['command']}` on {made['date']}, {made['device']}, one thread, torch {made['torch']}, commit "
+        f"{made['commit']}. Beams of 10. RTF is processor time over the length of the audio, reading, features and "
+        "encoder included.",
+        "",
+        "| model | corpus | utterances | search | WER % | CER % | RTF |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['model']} | {row['corpus']} | {row['utterances']} | {row['search']} | {100 * row['wer']:.1f} | "
+        f"{100 * row['cer']:.1f} | {row['processor_rtf']:.4f} |"
+        for row in record["rows"]
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -118,12 +118,14 @@ def activation_bytes(config: Config, vocab_size: int, tokens_per_second: float, 
     )
     # The last norms and the two softmaxes; a CTC lattice has a state for each token and each blank around it.
     heads = (frames + tokens_per_second) * (6 * d + 4 * vocab_size) + frames * 4 * 2 * 14 * tokens_per_second
-    # Each convolution halves both axes; its output is kept by the ReLU, and once more, with the padding zeroed.
+    # Each convolution halves both axes; its output is kept after ReLU and mask, and the last one's once more, in the
+    # order in which the projection reads it.
     front_end = 2 * mel_frames * config.features.n_mels
     positions = mel_frames * config.features.n_mels
     for _ in range(model.subsampling_factor.bit_length() - 1):
         positions /= 4
-        front_end += 2 * 2 * positions * model.subsampling_channels
+        front_end += 2 * positions * model.subsampling_channels
+    front_end += 2 * positions * model.subsampling_channels
     return encoder + decoder + heads + front_end
 
 

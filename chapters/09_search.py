@@ -410,30 +410,23 @@ def draw_tree(notes, best, title):
         layer = sorted((t for t, _, _ in notes if len(t) == column), key=lambda t: (places[t[:-1]][1], t))
         for row, text in enumerate(layer):
             places[text] = (float(column), row - (len(layer) - 1) / 2)
-    marks = {"kept": "o", "finished": "s", "dropped": "X"}
+    looks = {"kept": ("o", plots.COLORS[0]), "finished": ("s", plots.COLORS[1]), "dropped": ("X", "#aaaaaa")}
     with plots.style():
         _, axes = plt.subplots(figsize=(9, 4), layout="constrained")
         for text, log_prob, fate in notes:
             (x, y), (left, above) = places[text], places[text[:-1]]
             won = best[: len(text)] == text
-            colour = "#aaaaaa" if fate == "dropped" else plots.COLORS[0] if fate == "kept" else plots.COLORS[1]
+            mark, colour = looks[fate]
             axes.plot([left, x], [above, y], color=colour, linewidth=2.5 if won else 1, zorder=1)
-            axes.scatter([x], [y], marker=marks[fate], s=70, color=colour, zorder=2)
+            axes.scatter([x], [y], marker=mark, s=70, color=colour, zorder=2)
             words = WORDS[text[-1]] if text[-1] != EOS else "EOS"
             label = f"{words} {math.exp(log_prob):.2f}"
-            axes.annotate(
-                label, (x, y), (0, 10), textcoords="offset points", fontsize=8, ha="center", backgroundcolor="white"
-            )
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind the words, in front of the lines
+            axes.text(x, y + 0.1, label, fontsize=8, ha="center", va="bottom", bbox=paper, zorder=1.5)
         axes.scatter([0], [0], marker="o", s=70, color=plots.COLORS[0])
-        axes.annotate("SOS", (0, 0), (0, 10), textcoords="offset points", fontsize=8, ha="center")
-        for fate, mark in marks.items():
-            axes.scatter(
-                [],
-                [],
-                marker=mark,
-                color=["#aaaaaa", *plots.COLORS[:2]][["dropped", "kept", "finished"].index(fate)],
-                label=fate,
-            )
+        axes.text(0, 0.1, "SOS", fontsize=8, ha="center", va="bottom")
+        for fate, (mark, colour) in looks.items():
+            axes.scatter([], [], marker=mark, color=colour, label=fate)
         axes.legend(loc="upper left")
         axes.set(
             title=title, xlabel="step", yticks=[], xticks=range(5), xlim=(-0.3, max(len(t) for t, _, _ in notes) + 0.3)

@@ -1,5 +1,6 @@
-"""The benchmark of training: it runs, and its memory estimate counts what autograd keeps."""
+"""The benchmarks: those of training run and estimate memory rightly; what all share takes turns, counts and records."""
 
+import importlib
 import json
 import runpy
 from pathlib import Path
@@ -14,7 +15,8 @@ from asr_tutorial.config import load_config
 from asr_tutorial.model import build_model, count_parameters
 from asr_tutorial.training.loss import JointLoss, Sizes
 
-BENCHMARK = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "training.py"))
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARK = runpy.run_path(str(BENCHMARKS / "training.py"))
 SETTINGS = [*OVERRIDES, "--data.batch_seconds=10", "--training.device=cpu", "--training.precision=fp32"]
 
 
@@ -95,3 +97,142 @@ def test_the_estimate_counts_what_autograd_keeps(kernel, monkeypatch):
     seconds = batch.features[..., 0].numel() / 100
     estimated = seconds * BENCHMARK["activation_bytes"](config, tokenizer.vocab_size, batch.tokens_in.numel() / seconds)
     assert estimated == pytest.approx(measured, rel=0.08)
+
+
+@pytest.fixture
+def common(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("common")
+
+
+def counting(log: list[str], name: str, output: object = None):
+    def work() -> object:
+        log.append(name)
+        return output
+
+    return work
+
+
+def test_systems_take_turns_in_a_changing_order(common):
+    log: list[str] = []
+    table = common.Table("work", baseline="a")
+    for name in "abc":
+        table.add(name, lambda name=name: counting(log, name, name.upper()))
+    table.measure(rounds=2, least_seconds=0)
+    assert log[:3] == ["a", "b", "c"]  # the warm-up
+    rounds = ["".join(log[start : start + 3]) for start in range(3, len(log), 3)]
+    assert rounds == ["abc", "bca", "cab", "abc", "bca"]  # never fewer than five
+    assert table.outputs == {"a": "A", "b": "B", "c": "C"}
+    assert all(len(values) == 5 for values in table.times.values())
+
+
+def test_short_work_is_repeated_within_a_round(common):
+    log: list[str] = []
+    table = common.Table("work", baseline="a")
+    table.add("a", lambda: counting(log, "a"))
+    table.measure(rounds=5, least_seconds=0.002)
+    assert len(log) > 50
+    assert all(0 < value < 0.002 for value in table.times["a"])
+
+
+def test_ratios_are_those_of_medians(common):
+    table = common.Table("work", baseline="ours", columns=("parameters",))
+    table.times = {"ours": [1.0, 2.0, 3.0, 2.0, 9.0], "theirs": [4.0, 5.0, 5.0, 5.0, 100.0]}
+    table.processor = {"ours": [1.0] * 5, "theirs": [3.0] * 5}
+    table.facts["theirs"] = {"parameters": "7M"}
+    ours, theirs = table.rows()
+    assert (ours["median"], ours["ratio"]) == (2.0, 1.0)
+    assert (theirs["median"], theirs["min"], theirs["max"], theirs["ratio"]) == (5.0, 4.0, 100.0, 2.5)
+    assert theirs["processor_ratio"] == 3.0
+    low, high = theirs["ratio_quartiles"]
+    assert (low, high) == (2.5, 4.0)  # of 4, 2.5, 1.67, 2.5, 11.1
+    assert theirs["parameters"] == "7M"
+    title, _, our_line, their_line = str(table).splitlines()
+    assert title == "work"
+    assert our_line.split()[:2] == ["ours", "2000"]
+    assert their_line.split()[-1] == "7M"
+
+
+def test_a_peer_that_fails_is_named_and_the_others_go_on(common):
+    table = common.Table("work", baseline="ours")
+
+    def missing():
+        import a_package_that_nobody_has  # noqa: F401
+
+    def broken() -> None:
+        raise RuntimeError("no weights\nand more")
+
+    table.add("ours", lambda: lambda: 1)
+    table.add("not installed", missing)
+    table.add("broken", lambda: broken)
+    table.measure(rounds=5, least_seconds=0)
+    assert list(table.times) == ["ours"]
+    assert "a_package_that_nobody_has is not installed" in table.absent["not installed"]
+    assert table.absent["broken"] == "RuntimeError: no weights"
+    assert "not measured: RuntimeError: no weights" in str(table)
+
+
+def test_a_failure_of_ours_is_no_absence(common):
+    table = common.Table("work", baseline="ours")
+    with pytest.raises(ZeroDivisionError):
+        table.add("ours", lambda: 1 / 0)
+
+
+def test_the_record_says_how_it_was_made(common, tmp_path, capsys):
+    table = common.Table("some work", baseline="ours")
+    table.add("ours", lambda: lambda: 1)
+    table.measure(rounds=5, least_seconds=0)
+    file = tmp_path / "results" / "work.json"
+    common.finish(file, [table], ["torch", "a_package_that_nobody_has"], corpus="tones")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert {"command", "date", "device", "threads", "torch", "commit", "load"} <= record["environment"].keys()
+    assert set(record["environment"]["versions"]) == {"numpy", "torch"}
+    assert record["corpus"] == "tones"
+    assert record["tables"][0]["rows"][0]["ratio"] == 1.0
+    assert record["tables"][0]["rounds"] == 5
+    assert "some work" in capsys.readouterr().out
+
+
+def test_without_peers_a_benchmark_says_so_and_runs_here(common, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv(common.INSIDE, raising=False)
+    threads = torch.get_num_threads()
+    try:
+        common.enter(tmp_path / "nowhere")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    assert "benchmarks/peers.py" in capsys.readouterr().err
+
+
+def test_agreement_counts_equal_results(common):
+    assert common.agreement([[1], [2], [3]], [[1], [9], [3]]) == {"same": "2 of 3", "same_share": 0.6667}
+
+
+def test_every_benchmark_is_a_command_that_explains_itself():
+    for script in sorted(BENCHMARKS.glob("*.py")):
+        text = script.read_text(encoding="utf-8")
+        assert text.startswith('"""'), script.name
+        if "__main__" in text:
+            assert f"python benchmarks/{script.name}" in text.split('"""')[1], script.name
+
+
+def test_ctc_losses_agree_where_there_are_no_peers(common):
+    table = importlib.import_module("ctc_loss").compare(vocab=32, rounds=5)
+    assert list(table.times) == ["F.ctc_loss", "asr_tutorial"]
+    assert table.facts["asr_tutorial"]["loss error"] < 1e-2
+    assert table.facts["asr_tutorial"]["gradient error"] < 5e-3
+
+
+def test_equal_models_give_equal_encoder_outputs(common):
+    """The model written with nn.Transformer, with our weights, says what ours says."""
+    models, encoder = importlib.import_module("models"), importlib.import_module("encoder")
+    sizes = models.Sizes(encoder_layers=2, decoder_layers=1, d_model=32, d_ff=64, vocab=30, channels=8, dropout=0.0)
+    features, lengths = encoder.inputs(sizes)
+    ours, theirs = models.Ours(sizes).eval(), models.Torch(sizes).eval()
+    encoder.transplant(ours, theirs)
+    assert models.parameters(ours) == models.parameters(theirs)
+    with torch.no_grad():
+        normalized = ours.model.normalize(features, lengths)
+        expected, got = ours.encode(features, lengths), theirs.encode(normalized, lengths)
+    real = torch.arange(got.shape[1]) < ((lengths + 3) // 4)[:, None]
+    torch.testing.assert_close(got[real], expected[real], rtol=1e-4, atol=1e-4)

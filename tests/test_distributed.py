@@ -314,7 +314,10 @@ def test_disagreement_is_told(monkeypatch):
 
 
 def test_a_lost_process_is_told(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *arguments, **options: None)
+    module = "asr_tutorial.training.distributed"
+    monkeypatch.setattr(f"{module}.rendezvous", lambda *arguments, **options: iter([(None, 1, 2)]))
+    monkeypatch.setattr("torch.distributed.PrefixStore", lambda prefix, store: store)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *arguments, **options: None)
 
     def work_that_fails(message):
         with Ranks(1, 2).joined(torch.device("cpu")):

@@ -59,15 +59,16 @@ class PrefixScorer:
         self.lengths = lengths.to(log_probs.device)
         past_end = torch.arange(log_probs.shape[1], device=log_probs.device) >= self.lengths[:, None]
         # Behind the end every path says blank with certainty: no probability changes there.
-        log_probs = log_probs.double().clamp(min=LEAST).masked_fill(past_end[..., None], LEAST)
+        log_probs = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
+        log_probs = log_probs.clamp(min=LEAST).masked_fill(past_end[..., None], LEAST)
         log_probs[..., blank] = log_probs[..., blank].masked_fill(past_end, 0.0)
         # A row of time for each token: a search picks tokens, and takes their rows.
         self.log_probs = log_probs.transpose(1, 2).contiguous()  # (batch, vocab, time)
-        self.probs = self.log_probs.exp()
+        self.probs = self.log_probs.double().exp()
 
     def initial_state(self, n: int = 1) -> PrefixState:
         """The state of ``n`` empty prefixes for each utterance."""
-        blank = start_with(0.0, self.log_probs[:, self.blank].cumsum(dim=-1))  # (batch, time + 1)
+        blank = start_with(0.0, self.log_probs[:, self.blank].double().cumsum(dim=-1))  # (batch, time + 1)
         blank = blank[:, None].expand(-1, n, -1)
         return PrefixState(
             token=torch.full_like(blank, float("-inf")),
@@ -103,7 +104,8 @@ class PrefixScorer:
         token, blank, last = state.token[rows, parents], state.blank[rows, parents], state.last[rows, parents]
         # The same token again needs a blank between.
         before = torch.where((tokens == last)[..., None], blank, torch.logaddexp(token, blank))
-        token, blank = extend_states(before, self.log_probs[rows, tokens], self.log_probs[:, self.blank, None])
+        own, silence = self.log_probs[rows, tokens].double(), self.log_probs[:, self.blank, None].double()
+        token, blank = extend_states(before, own, silence)
         return PrefixState(token, blank, tokens, scores[rows, parents, tokens])
 
     def keep(self, state: PrefixState, rows: Tensor) -> PrefixState:

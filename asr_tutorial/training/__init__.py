@@ -1,9 +1,11 @@
-"""Training: ``train`` a recogniser, ``overfit`` one batch.
+"""Training: ``train`` a recogniser, ``overfit`` one batch, and look into a step that fails (``diagnose``).
 
 Read in this order: ``loss``, ``optimizer``, ``step`` (one optimiser step), ``state`` (what a run needs to go on),
-``run`` (the files it leaves), ``setup`` (data, model and the checks before step one), ``loop``.
+``run`` (the files it leaves), ``setup`` (data, model and the checks before step one), ``loop``. ``distributed`` is for
+several processes; ``watch`` and ``diagnose`` find NaNs and what takes the memory.
 """
 
-from asr_tutorial.training.loop import TrainingResult, overfit, train
+from asr_tutorial.training.loop import TrainingResult, train
+from asr_tutorial.training.one_batch import overfit
 
 __all__ = ["TrainingResult", "overfit", "train"]

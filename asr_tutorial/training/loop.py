@@ -94,29 +94,6 @@ def train(
             run.close()
 
 
-def overfit(config: Config, steps: int = 200, progress: bool = True) -> list[float]:
-    """Train on one batch alone, without augmentation and dropout: a model that cannot learn it by heart has a defect.
-
-    The rate rises over the first tenth of the steps, however long the warm-up of the whole training is.
-
-    Returns:
-        The loss of each step, in nats per token.
-    """
-    config = dataclasses.replace(config)
-    config.augment = dataclasses.replace(config.augment, freq_warp=0.0, freq_masks=0, time_masks=0, speeds=[1.0])
-    config.model = dataclasses.replace(config.model, dropout=0.0, attention_dropout=0.0)
-    warmup = min(config.training.schedule.warmup_steps, steps // 10)
-    schedule = dataclasses.replace(config.training.schedule, warmup_steps=warmup)
-    config.training = dataclasses.replace(config.training, label_smoothing=0.0, token_noise=0.0, schedule=schedule)
-    data, model = prepare(config, progress)
-    stepper = Stepper(config, data.tokenizer, model, total_steps=steps)
-    batch = next(data.train.batches(0))
-    losses = []
-    for step in tqdm(range(steps), desc="overfit", disable=not _show(progress)):
-        losses.append(stepper.step([batch], step).loss)
-    return losses
-
-
 class Trainer:
     """Runs steps, validations and checkpoints until the last step."""
 
@@ -124,7 +101,7 @@ class Trainer:
         self.run = run
         self.config = run.config
         self.ranks = ranks
-        self.show = _show(progress) and ranks.first
+        self.show = show_progress(progress) and ranks.first
         self.data, model = prepare(self.config, progress and ranks.first, ranks)
         self.total_steps = self._total_steps()
         self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps, ranks)
@@ -418,5 +395,6 @@ class Trainer:
         return TrainingResult(self.run.path, best, test)
 
 
-def _show(progress: bool) -> bool:
+def show_progress(progress: bool) -> bool:
+    """Whether a progress bar would be seen by a person."""
     return progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
