@@ -66,9 +66,19 @@ def hugging_face(model: SpeechTransformer, encoder_out: Tensor, mask: Tensor, be
 
 
 def espnet(
-    model: SpeechTransformer, encoder_out: Tensor, mask: Tensor, beam: int, ctc_weight: float, steps: int | None = None
+    model: SpeechTransformer,
+    encoder_out: Tensor,
+    mask: Tensor,
+    beam: int,
+    ctc_weight: float,
+    steps: int | None = None,
+    pre_beam: bool = True,
 ) -> Callable[[], Found]:
-    """ESPnet's ``BatchBeamSearch``, as its recognition command sets it up: one utterance after the other."""
+    """ESPnet's ``BatchBeamSearch``, as its recognition command sets it up: one utterance after the other.
+
+    With ``pre_beam``, its default, the CTC head is asked only about the ``1.5 * beam`` tokens that the decoder finds
+    best after each hypothesis; without, about all, as ours is.
+    """
     from espnet.nets.batch_beam_search import BatchBeamSearch
     from espnet.nets.scorers.ctc import CTCPrefixScorer
     from espnet2.asr.ctc import CTC
@@ -89,7 +99,7 @@ def espnet(
         sos=SOS,
         eos=EOS,
         vocab_size=model.ctc_head.out_features,
-        pre_beam_score_key="full",
+        pre_beam_score_key="full" if pre_beam else None,
     ).eval()
     pieces = [row[kept] for row, kept in zip(encoder_out, mask, strict=True)]
 
@@ -129,7 +139,9 @@ def speechbrain(
         using_eos_threshold=False,
         length_normalization=False,
     )
-    relative = mask.sum(dim=1) / mask.shape[1]
+    longest = int(mask.sum(dim=1).max())  # padding that all share is an error there
+    encoder_out, mask = encoder_out[:, :longest], mask[:, :longest]
+    relative = mask.sum(dim=1) / longest
 
     @torch.inference_mode()
     def work() -> Found:

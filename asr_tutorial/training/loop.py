@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from asr_tutorial import metrics
 from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
-from asr_tutorial.config import Config
+from asr_tutorial.config import Config, load_config
 from asr_tutorial.dataset import Batch, SpeechLoader
 from asr_tutorial.errors import CheckpointError, ConfigError, Stopped, TrainingError
 from asr_tutorial.model import count_parameters
@@ -76,8 +76,7 @@ def train(
     ranks = Ranks.from_environment()
     if not ranks.first:
         logger.setLevel(logging.WARNING)
-    device = ranks.device(config.training.device if config is not None else "auto")
-    with ranks.joined(device):
+    with ranks.joined(ranks.device(_device_name(config, resume))):
         run, resuming = open_run(config, run_folder, resume, go_on or restart_count() > 0, ranks)
         try:
             run.write_metrics()  # at once: a run that is killed before its first validation keeps its origin
@@ -92,6 +91,13 @@ def train(
             ) from error
         finally:
             run.close()
+
+
+def _device_name(config: Config | None, resume: str | Path | None) -> str:
+    """``training.device`` of a run that begins or goes on."""
+    if config is None and resume is not None and (Path(resume) / "config.yaml").exists():
+        config = load_config(Path(resume) / "config.yaml")
+    return config.training.device if config is not None else "auto"
 
 
 class Trainer:
