@@ -817,7 +817,7 @@ print("\n".join(report.text().splitlines()[2:-1]))
 # %% [markdown]
 # ## Optional: SpecAugment
 #
-# A recogniser that has heard a sentence thirty times knows it by heart. [SpecAugment](../docs/glossary.md#specaugment) hides random
+# A recogniser that has heard a sentence thirty times knows it by heart. SpecAugment hides random
 # bands of frequency and stretches of time, so that each time another cue has to do. It works on the features, on the device, and costs
 # next to nothing.
 #
