@@ -7,5 +7,7 @@ def combine(weights, log_probs):
 # %% stacked
 def combine(weights, log_probs):
     stacked = torch.stack(list(log_probs))
-    factors = torch.tensor(list(weights), dtype=stacked.dtype, device=stacked.device).view(-1, *[1] * log_probs[0].dim())
+    factors = torch.tensor(list(weights), dtype=stacked.dtype, device=stacked.device).view(
+        -1, *[1] * log_probs[0].dim()
+    )
     return torch.where(factors > 0, factors * stacked, 0.0).sum(dim=0)
