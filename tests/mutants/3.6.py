@@ -34,7 +34,7 @@ def sequential_batches(lengths, batch_frames, frame_multiple=1):
 
 def padding_share(plans, lengths):
     computed = real = 0
-    for frames, indices in plans:
+    for frames, indices, _ in plans:
         for index in indices:
             computed += frames
             real += int(lengths[index])
@@ -74,7 +74,7 @@ def sequential_batches(lengths, batch_frames, frame_multiple=1):
 
 def padding_share(plans, lengths):
     computed = real = 0
-    for frames, indices in plans:
+    for frames, indices, _ in plans:
         for index in indices:
             computed += frames
             real += int(lengths[index])
@@ -114,7 +114,7 @@ def sequential_batches(lengths, batch_frames, frame_multiple=1):
 
 def padding_share(plans, lengths):
     computed = real = 0
-    for frames, indices in plans:
+    for frames, indices, _ in plans:
         for index in indices:
             computed += frames
             real += int(lengths[index])
@@ -191,7 +191,7 @@ def sequential_batches(lengths, batch_frames, frame_multiple=1):
 
 def padding_share(plans, lengths):
     real = wasted = 0
-    for frames, indices in plans:
+    for frames, indices, _ in plans:
         for index in indices:
             real += int(lengths[index])
             wasted += frames - int(lengths[index])

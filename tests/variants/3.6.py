@@ -13,7 +13,7 @@ def sequential_batches(lengths, batch_frames, frame_multiple=1):
 
 def padding_share(plans, lengths):
     computed = real = 0
-    for frames, indices in plans:
+    for frames, indices, _ in plans:
         computed += frames * len(indices)
         real += sum(int(lengths[index]) for index in indices)
     return (computed - real) / computed if computed else 0.0
