@@ -44,6 +44,7 @@ def in_a_notebook(exercises: list[Exercise], rounds: int) -> dict[str, list[floa
     """Seconds of each check of each exercise."""
     cells = [nbformat.v4.new_code_cell("from __future__ import annotations"), nbformat.v4.new_code_cell(IMPORTS)]
     for exercise in exercises:
+        cells.append(nbformat.v4.new_code_cell(f"from {exercise.module} import *"))  # what signatures name
         cells.append(nbformat.v4.new_code_cell(solution(exercise, exercise.path.read_text(encoding="utf-8"))))
     timed = [(e.id, nbformat.v4.new_code_cell(TIMED.format(number=e.id))) for _ in range(rounds) for e in exercises]
     with tempfile.TemporaryDirectory() as folder:
