@@ -1,8 +1,9 @@
 """Error rates and speed of all five searches, with our trained models on their development and test sets.
 
-    python benchmarks/searches.py [--limit N] [--json data/results/searches.json]
+    python benchmarks/searches.py [--corpus NAME] [--limit N] [--json data/results/searches.json]
 
-Writes the record and, beside it, a table in Markdown.
+Writes the record and, beside it, a table in Markdown. With ``--corpus`` that corpus alone is measured, and its rows are
+added to those of an existing record.
 
 Greedy search, CTC's best path, CTC prefix beam, the decoder's beam and the joint beam of both heads, each with its
 default options (beams of 10), as ``asr-tutorial evaluate`` runs them, on one thread: word and character error rate, and
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, help="only the first so many utterances of each corpus")
     parser.add_argument("--json", type=Path, default=ROOT / "data" / "results" / "searches.json", help="(%(default)s)")
+    parser.add_argument("--corpus", choices=[corpus for _, corpus in PAIRS], help="this one alone")
     options = parser.parse_args()
     if "ASR_TUTORIAL_DATA" not in os.environ and (data := ROOT.parent / "shared" / "data").is_dir():
         os.environ["ASR_TUTORIAL_DATA"] = str(data)
@@ -119,7 +121,15 @@ def main() -> None:
     print(f"{'model':18}{'corpus':14}{'search':11}{'WER %':>7}{'CER %':>8}{'RTF':>10}{'cpu RTF':>10}")
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
+    if options.corpus and options.json.exists():
+        rows = [
+            row
+            for row in json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+            if row["corpus"] != Path(options.corpus).name
+        ]
     for model, corpus in PAIRS:
+        if options.corpus not in (None, corpus):
+            continue
         try:
             rows += measure(model, corpus, options.limit)
         except CorpusError as error:
