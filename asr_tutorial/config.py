@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -26,6 +26,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+Search: TypeAlias = Literal["greedy", "ctc", "prefix", "attention", "joint"]
 
 CONFIGS = Path(__file__).parent / "configs"
 STRICT = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, coerce_numbers_to_str=True)
@@ -238,8 +240,8 @@ class TrainingConfig:
     """Steps between validations; 0: once per epoch."""
     checkpoint_every: Count = 0
     """Steps between checkpoints of the training state; 0: at each validation."""
-    validation_search: Literal["greedy", "ctc", "joint"] = "greedy"
-    """Search used for the error rates of validation."""
+    validation_search: Search = "greedy"
+    """Search of validation: greedy, ctc, or a beam search, which is slower: prefix (CTC), attention, joint (both)."""
     wandb: bool = False
     """Also log to Weights & Biases (extra ``wandb``)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -270,8 +272,8 @@ class Config:
         if self.model.decoder_layers == 0:
             if self.training.ctc_weight != 1.0:
                 raise ValueError("model.decoder_layers is 0, so training.ctc_weight must be 1.0: there is no decoder")
-            if self.training.validation_search != "ctc":
-                raise ValueError("model.decoder_layers is 0, so training.validation_search must be 'ctc'")
+            if self.training.validation_search not in ("ctc", "prefix"):
+                raise ValueError("model.decoder_layers is 0, so training.validation_search must be 'ctc' or 'prefix'")
         return self
 
 

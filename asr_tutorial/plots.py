@@ -161,7 +161,7 @@ def alignment(
             start, end = frames[index]
             peak = start + int(posteriors[start:end, index].argmax())
             bottom.text(times[peak], posteriors[peak, index] + 0.03, token, ha="center", fontsize=6.5, color=color)
-        bottom.set(xlabel="time (s)", ylabel="CTC posterior", ylim=(0, 1.2), yticks=[0, 0.5, 1])
+        bottom.set(xlabel="time (s)", ylabel="CTC posterior", ylim=(0, 1.35), yticks=[0, 0.5, 1])
         bottom.set_xlim(0, len(_array(features)) * frame_seconds)
         bottom.legend(loc="upper right", ncols=2)
     return figure

@@ -52,6 +52,7 @@ def measure(model: str, corpus: str, limit: int | None) -> list[dict[str, Any]]:
     utterances = read_corpus(corpus)
     recognizer.evaluate(utterances, "greedy", limit=4)  # the first call is slower
     rows = []
+    made = environment()
     for search in get_args(Search):
         start = time.process_time()
         result = recognizer.evaluate(utterances, search, limit)
@@ -66,6 +67,7 @@ def measure(model: str, corpus: str, limit: int | None) -> list[dict[str, Any]]:
             "processor_rtf": significant(processor_seconds / result.audio_seconds, 3),
             "utterances": result.utterances,
             "audio_seconds": round(result.audio_seconds, 1),
+            "measured": f"{made['date']}, {made['commit']}",
         }
         rows.append(row)
         print(
@@ -94,16 +96,15 @@ def table(record: dict[str, Any]) -> str:
     """The record as a table in Markdown."""
     made = record["environment"]
     lines = [
-        f"Made by `{made['command']}` on {made['date']}, {made['device']}, one thread, torch {made['torch']}, commit "
-        f"{made['commit']}. Beams of 10. RTF is processor time over the length of the audio, reading, features and "
-        "encoder included.",
+        f"Made by `{made['command']}` (the last call) on {made['device']}, one thread, torch {made['torch']}. "
+        "Beams of 10. RTF is processor time over the length of the audio, reading, features and encoder included.",
         "",
-        "| model | corpus | utterances | search | WER % | CER % | RTF |",
-        "|---|---|---|---|---|---|---|",
+        "| model | corpus | utterances | search | WER % | CER % | RTF | date, commit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['model']} | {row['corpus']} | {row['utterances']} | {row['search']} | {100 * row['wer']:.1f} | "
-        f"{100 * row['cer']:.1f} | {row['processor_rtf']:.4f} |"
+        f"{100 * row['cer']:.1f} | {row['processor_rtf']:.4f} | {row['measured']} |"
         for row in record["rows"]
     ]
     return "\n".join([*lines, "", NOTE]) + "\n"

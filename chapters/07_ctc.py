@@ -55,7 +55,7 @@ from asr_tutorial.config import ModelConfig
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.corpus.read import REPOSITORY
 from asr_tutorial.course import check, exercise, here, show
-from asr_tutorial.ctc import best_path, ctc_loss, frame_posteriors, prefix_beam_search, word_level
+from asr_tutorial.ctc import PrefixScorer, best_path, ctc_loss, frame_posteriors, prefix_beam_search, word_level
 from asr_tutorial.ctc.beam import NEVER, Array
 from asr_tutorial.dataset import frames_needed
 from asr_tutorial.encoder import Encoder
@@ -185,7 +185,8 @@ print({text: round(probability, 3) for text, probability in texts.items()})
 
 # %% [markdown]
 # Writing all paths down does not get far. **Guess**: how many paths of 100 frames say a given text of 20 different
-# letters? Choosing where each letter begins and ends gives $\binom{T + U}{2U}$ of them:
+# letters? A path is fixed by where each letter begins and ends: $2U$ of the $T + 1$ borders between frames, from left to
+# right, where a letter may begin at the border at which the one before ends. There are $\binom{T + U}{2U}$ such choices:
 
 # %%
 for frames, letters in ((2, 1), (10, 3), (30, 10), (100, 20)):
@@ -196,8 +197,6 @@ for frames, letters in ((2, 1), (10, 3), (30, 10), (100, 20)):
 #
 # The way out is to notice how much these paths share. Many of them are in the same place at the same time, and how they
 # go on does not depend on how they came. So you count by *place*.
-#
-# Drawn as a grid of places and frames this is called a [trellis](../docs/glossary.md#trellis).
 #
 # The places are the text with a blank before, between and behind its letters. For the text $y$ of $U$ tokens that
 # makes $2U + 1$ states; for AAB these seven:
@@ -214,7 +213,8 @@ for frames, letters in ((2, 1), (10, 3), (30, 10), (100, 20)):
 #   it may not, for `A A` without a blank would be merged to one A.
 #
 # It starts in state 0 or 1, and ends in one of the last two. Each walk is a path that says the text, and each path that
-# says the text is exactly one walk.
+# says the text is exactly one walk. The grid of states and frames on which they walk is called a
+# [trellis](../docs/glossary.md#trellis); you see one below.
 #
 # **Exercise 7.2** · 15 minutes · difficulty 2 of 5 · core
 #
@@ -356,29 +356,33 @@ torch.manual_seed(0)
 log_probs = torch.randn(3, 50, 8).log_softmax(-1)  # (batch, time, vocab)
 targets = torch.randint(1, 8, (3, 12))
 input_lengths, target_lengths = torch.tensor([50, 40, 31]), torch.tensor([12, 7, 0])
-print(ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0))
-print(F.ctc_loss(log_probs.transpose(0, 1), targets, input_lengths, target_lengths, blank=0, reduction="none"))
+ours = ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0)
+theirs = F.ctc_loss(log_probs.transpose(0, 1), targets, input_lengths, target_lengths, blank=0, reduction="none")
+for name, values in (("ours   ", ours), ("PyTorch", theirs)):
+    print(name, *(f"{value:.2f}" for value in values.tolist()))
 
 # %% [markdown]
-# From now on your recursion is what trains on a processor, here and with `--code mine`, on a GPU too. (Without
-# `--code mine` the library takes PyTorch's kernel on a GPU, where many small steps cost more than they compute.)
+# From now on your recursion is what trains here. With `--code mine` it also trains on a GPU, where the library would
+# otherwise take PyTorch's kernel: there, many small steps cost more than they compute.
 
 # %% [markdown]
 # ## What the loss pulls at
 #
 # Which way does the loss push a model? Take all paths of the text, each weighted by its probability, and ask: in which
 # share of them does frame $t$ say token $k$? This share $\gamma_t(k)$ is the [posterior](../docs/glossary.md#posterior) of the token, its probability
-# once you know what was said. The gradient of the loss by the logits of frame $t$ is simply
+# once you know what was said. Let $z_t(k)$ be the logits of frame $t$, the scores that the softmax turns into $p_t(k)$.
+# The gradient of the loss with respect to them is simply
 #
 # $$\frac{\partial \mathcal L}{\partial z_t(k)} = p_t(k) - \gamma_t(k),$$
 #
 # what the model believes without knowing the text, minus what it would believe if it did. (The deep dive at the end
-# derives it.) Where they agree, nothing pulls. `frame_posteriors` computes $\gamma$ for each letter of a text in turn, and,
-# in the last column, for blank.
+# derives it.) An optimiser goes against the gradient, so each logit is pulled by $\gamma_t(k) - p_t(k)$; where the two
+# agree, nothing pulls. `frame_posteriors` computes $\gamma$ for each letter of a text in turn, and, in the last column, for
+# blank.
 #
 # ### Why blanks come first
 #
-# You have seen it in chapter 05: for the first hundred steps a CTC model says nothing at all. Is it broken?
+# You have seen it in chapter 05: at first a CTC model says nothing at all. Is it broken?
 #
 # Take a model that knows nothing: all tokens are equally likely in all frames, and so are all paths. **Predict**: of
 # all the paths that say DABACD in 40 frames, how large is the share of blanks? And how large is that of any one letter,
@@ -390,17 +394,20 @@ uniform = torch.full((40, 9), 1 / 9).log()
 text = "DABACD"
 shares = frame_posteriors(uniform, torch.tensor([ALPHABET.index(c) for c in text]), blank=0)  # (40, 6 letters + blank)
 
-# The mean pull over many texts, of all frames: posterior minus the model's 1/9.
-generator = torch.Generator().manual_seed(0)
-pulls = []
-for _ in range(100):
-    letters = torch.randint(1, 9, (6,), generator=generator)
-    gamma = frame_posteriors(uniform, letters, blank=0).mean(0)
-    pull = torch.full((9,), -1 / 9)
-    pull[0] += gamma[-1]
-    pull.index_add_(0, letters, gamma[:-1])
-    pulls.append(pull)
-pull = torch.stack(pulls).mean(0)
+TEXTS = torch.randint(1, 9, (50, 6), generator=torch.Generator().manual_seed(0))
+
+
+def mean_posterior(log_probs: Tensor) -> Tensor:
+    """The share of each token (9,), in the mean over all frames and over many random texts."""
+    share = torch.zeros(9)
+    for letters in TEXTS:
+        gamma = frame_posteriors(log_probs, letters, blank=0).mean(0)  # (6 letters + blank,)
+        share[0] += gamma[-1] / len(TEXTS)
+        share.index_add_(0, letters, gamma[:-1] / len(TEXTS))
+    return share
+
+
+pull = mean_posterior(uniform) - 1 / 9
 
 with plots.style():
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", width_ratios=[3, 2])
@@ -424,9 +431,23 @@ print(f"share of blanks: {shares[:, -1].mean():.2f}")
 # all that it can learn is one answer for all frames, and the best such answer is: mostly blank.
 #
 # Then it gets worse before it gets better. As blank becomes probable, paths with many blanks weigh more, so the
-# posterior of blank rises too. What breaks the circle is the sound: in frames with an A in them, A's share is
-# a little above its mean, so there the model says A a little more, paths that say A *there* gain weight, and the
-# hump draws together to a spike.
+# posterior of blank rises too. Let a model without ears follow the pull to its end: it gives the same answer in all
+# frames, and again and again takes the mean posterior as its next answer.
+
+# %%
+answer, blanks = torch.full((9,), 1 / 9), []
+for _ in range(6):
+    blanks.append(f"{answer[0]:.2f}")
+    answer = mean_posterior(answer.log().expand(40, 9))
+print("probability of blank, turn by turn:", *blanks)
+print(f"share of frames without a letter, if each letter takes one: {(40 - 6) / 40:.2f}")
+
+# %% [markdown]
+# It ends with hardly more than one frame for each letter, and blank for all the rest. This is the plateau on which training seems to
+# stand still, and you see already that letters will be short.
+#
+# What breaks the circle is the sound: in frames with an A in them, A's share is a little above its mean, so there the model
+# says A a little more, paths that say A *there* gain weight, and the hump draws together to a spike.
 
 # %% [markdown]
 # ### Watch the spikes form
@@ -486,6 +507,7 @@ with plots.style():
             axes.plot(probabilities[:frames, token], label=task.tokenizer.id_to_token(token), linewidth=1.3, **style)
         axes.set_title(f"step {step}: loss {losses[step]:.2f}")
     grid[0, 0].legend(ncols=2, title="letters; grey: blank")
+    figure.suptitle("First blank rises everywhere, then letters grow out of it")
     figure.supxlabel("frame of the encoder", fontsize=9)
     figure.supylabel("probability", fontsize=9)
     plt.show()
@@ -507,10 +529,22 @@ with plots.style():
 # First everything drowns in blank. The loss stands still, or seems to; this is where impatient people stop a run.
 # Then faint humps appear where letters are, they sharpen within a few steps, and the loss falls.
 #
-# Look at the last picture: a letter lasts for 4 to 7 frames, and most peaks are narrower, with blanks between. Nothing in the loss asks for more. One
-# frame of A with blanks around it says A just as well as five do, and while blank was the safe answer, a
-# short peak was the cheapest way out of it. It is a habit of CTC models, and it has a price when you ask them *when*
-# something was said.
+# Look at the last of the six pictures: most peaks are narrower than their letters, with blanks between. Here is the
+# answer to your prediction, over fifty texts:
+
+# %% tags=["nbval-ignore-output"]
+fresh = task.batch(50, seed=98)
+with torch.no_grad():
+    log_probs, lengths = log_probs_of(fresh)
+real = torch.arange(log_probs.shape[1]) < lengths[:, None]
+spoken = (log_probs.argmax(-1)[real] != task.tokenizer.blank_id).sum()
+print(f"a letter lasts for {lengths.sum() / fresh.target_lengths.sum():.1f} frames, "
+      f"and is said in {spoken / fresh.target_lengths.sum():.1f} of them")  # fmt: skip
+
+# %% [markdown]
+# Nothing in the loss asks for more. One frame of A with blanks around it says A just as well as five do, and while blank
+# was the safe answer, a short peak was the cheapest way out of it. It is a habit of CTC models, and it has a price when
+# you ask them *when* something was said.
 
 # %% [markdown]
 # ## When was it said?
@@ -520,7 +554,7 @@ with plots.style():
 #
 # $$\delta_t(s) = \max\big(\delta_{t-1}(s),\ \delta_{t-1}(s-1),\ \delta_{t-1}(s-2) \text{ where allowed}\big) + \log p_t(y'_s).$$
 #
-# This is the Viterbi algorithm. The number at the end is the score of the best path. To get the path itself, note in
+# This is the [Viterbi algorithm](../docs/glossary.md#viterbi-algorithm). The number at the end is the score of the best path. To get the path itself, note in
 # each field which of the three was the greatest. At the end, start from the better of the last two states and follow
 # the notes back to the first frame.
 #
@@ -570,9 +604,11 @@ features, log_probs = recognizer.ctc_posteriors(utterance.audio)  # (frames, mel
 ids = torch.tensor(tokenizer.encode(utterance.text))
 states, may_skip = extend_targets(ids[None], torch.tensor([len(ids)]), tokenizer.blank_id)
 path, score = viterbi(log_probs[:, states[0]], may_skip[0])
+frames, length = torch.tensor([len(log_probs)]), torch.tensor([len(ids)])
+total = -ctc_loss(log_probs[None], ids[None], frames, length, tokenizer.blank_id).item()
 print(utterance.text)
-print(f"log-probability of the best path {score:.2f}, of all paths together "
-      f"{-ctc_loss(log_probs[None], ids[None], torch.tensor([len(log_probs)]), torch.tensor([len(ids)]), 0).item():.2f}")  # fmt: skip
+print(f"log-probability of the best path {score:.2f}, of all paths together {total:.2f}: "
+      f"the best has {100 * math.exp(score - total):.0f} % of the probability")  # fmt: skip
 
 LETTERS_SHOWN = 12
 last_frame = int((path <= 2 * LETTERS_SHOWN).sum())
@@ -592,8 +628,8 @@ plt.show()
 
 # %% [markdown]
 # Blank is the same in all of its rows, of course, and so is a letter that occurs twice: what keeps them apart is the way that a path has
-# to take. The best path has a good part of the probability of all paths together, but not all of it: others change from one state to
-# the next a frame earlier or later. The space between words is a token like any other.
+# to take. The best path has only a part of the probability of all paths together: others change from one state to the next a frame
+# earlier or later. The space between words is a token like any other.
 #
 # Now the whole sentence over its sound. Words are joined from their letters by `recognizer.align`:
 
@@ -608,7 +644,7 @@ plots.alignment(
     blank,
     recognizer.frame_seconds,
     recognizer.encoder_frame_seconds,
-    title="",
+    title="Each word between its white lines, found by the peaks below",
 )
 plt.show()
 
@@ -638,40 +674,50 @@ HTML("".join(f'<div style="{style}">{title}<br>{audio}</div>' for title, audio i
 # Some beginnings are cut off, and some ends reach into the next word: the times are late. Is that an error in our
 # arithmetic, or does the model say each letter late?
 #
-# You can ask the model. Take each frame in which it says a letter, and compute the gradient of that log-probability by the
-# *features*. Where the gradient is large, there is the sound that decided.
+# You can ask the model. Take each frame in which it says a letter, and compute the gradient of that log-probability with
+# respect to the *features*. Where the gradient is large, there is the sound that decided. The course comes with a second
+# recogniser, trained on five hours of LibriSpeech, with the same subsampling: ask both.
 
 # %% tags=["nbval-ignore-output"]
 REACH = 40  # feature frames to either side
-inputs = features[None].clone().requires_grad_()  # (1, feature frames, mels)
-encoder_out, _ = recognizer.model.encode(inputs, torch.tensor([len(features)]))
-heard = recognizer.model.ctc_log_probs(encoder_out)[0]
-profile, factor = torch.zeros(2 * REACH + 1), recognizer.model.subsampling_factor
-for frame in range(REACH // factor + 1, len(log_probs) - REACH // factor - 1):
-    token = int(heard[frame].argmax())
-    if token != tokenizer.blank_id:
-        (gradient,) = torch.autograd.grad(heard[frame, token], inputs, retain_graph=True)
-        strength = gradient[0].abs().sum(dim=1)  # (feature frames,)
-        middle = frame * factor
-        profile += strength[middle - REACH : middle + REACH + 1] / strength.sum()
+
+
+def what_decides(recognizer) -> Tensor:
+    """Where the sound lies that decides a letter (2 * REACH + 1,): shares of the gradient, by distance in feature frames."""
+    features, log_probs = recognizer.ctc_posteriors(utterance.audio)
+    inputs = features[None].clone().requires_grad_()  # (1, feature frames, mels)
+    encoder_out, _ = recognizer.model.encode(inputs, torch.tensor([len(features)]))
+    heard = recognizer.model.ctc_log_probs(encoder_out)[0]
+    profile, factor = torch.zeros(2 * REACH + 1), recognizer.model.subsampling_factor
+    for frame in range(REACH // factor + 1, len(log_probs) - REACH // factor - 1):
+        token = int(heard[frame].argmax())
+        if token != recognizer.tokenizer.blank_id:
+            (gradient,) = torch.autograd.grad(heard[frame, token], inputs, retain_graph=True)
+            strength = gradient[0].abs().sum(dim=1)  # (feature frames,)
+            middle = frame * factor
+            profile += strength[middle - REACH : middle + REACH + 1] / strength.sum()
+    return profile / profile.sum()
+
+
+other = asr_tutorial.load(REPOSITORY / "data" / "pretrained" / "mini_librispeech", device="cpu")
 offsets = 10.0 * torch.arange(-REACH, REACH + 1)  # ms
-centre = float((profile * offsets).sum() / profile.sum())
 with plots.style():
-    figure, axes = plt.subplots(figsize=(7, 2.4), layout="constrained")
-    axes.fill_between(offsets, profile / profile.sum(), color=plots.COLORS[0], alpha=0.3)
-    axes.axvline(0, color="#444444", label="the frame that says the letter")
-    axes.axvline(centre, color=plots.COLORS[1], linestyle="--", label=f"centre of what decided: {centre:.0f} ms")
-    axes.set(title="What decides a letter was heard before it is said", xlabel="time from that frame (ms)",
-             ylabel="share of gradient", ylim=(0, None))  # fmt: skip
+    figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    for place, (name, model) in enumerate({"this recogniser": recognizer, "the other": other}.items()):
+        profile = what_decides(model)
+        line = {"color": plots.COLORS[place], "linestyle": plots.DASHES[place]}
+        axes.plot(offsets, profile, label=f"{name}: centre at {float((profile * offsets).sum()):.0f} ms", **line)
+    axes.axvline(0, color="#444444", linewidth=0.8, label="the frame that says the letter")
+    axes.set(title="What decides a letter: in this recogniser it was heard before the letter is said",
+             xlabel="time from that frame (ms)", ylabel="share of gradient", ylim=(0, None))  # fmt: skip
     axes.legend()
     plt.show()
 
 # %% [markdown]
 # The time of a frame is right: `encoder_start_seconds` puts it at the middle of what the subsampling looks at. It is
 # the *model* that waits. Nothing in the loss says when, within or behind its sound, a letter has to come, and a model that
-# waits has heard more. How long it waits is a habit it acquired in training: this checkpoint waits, the one trained on
-# LibriSpeech hardly does. Systems that need exact times align with a model trained frame by frame, or punish the delay
-# in training.
+# waits has heard more. How long it waits is a habit it acquired in training: one of the two waits, the other hardly does.
+# Systems that need exact times align with a model trained frame by frame, or punish the delay in training.
 
 # %% [markdown]
 # ## The most probable text
@@ -683,8 +729,8 @@ with plots.style():
 # [Prefix beam search](../docs/glossary.md#prefix-beam-search) looks for texts. Walk through the frames with a few *prefixes*,
 # beginnings of texts. For each keep
 # two numbers: the probability of all paths so far that say it and end in a **blank**, $b$, and of those that end in its
-# last **token**, $n$. They must be kept apart, since the next frame treats them differently. Let the prefix end in A. A
-# frame says
+# last **token**, $n$. (In code they are `blank_end` and `token_end`.) They must be kept apart, since the next frame treats
+# them differently. Let the prefix end in A. A frame says
 #
 # | | for paths that end in blank ($b$) | for paths that end in A ($n$) |
 # |---|---|---|
@@ -692,7 +738,7 @@ with plots.style():
 # | A | a second A: prefix + A, goes to its $n$ | the same A goes on: same prefix, goes to $n$ |
 # | another token C | prefix + C, goes to its $n$ | prefix + C, goes to its $n$ |
 #
-# Of all prefixes, old and grown, the most probable few are kept (the *beam*), and the next frame comes.
+# Of all prefixes, old and grown, the few with the largest $b + n$ are kept (the *beam*), and the next frame comes.
 #
 # One thing is easily missed. The prefix "A" grown by B is "AB". If "AB" is in the beam *already*, these are the same text:
 # their paths have to be added up, or the text competes with itself.
@@ -769,7 +815,7 @@ for hypothesis in prefix_beam_search(two_frames, torch.tensor([2]), blank=0, n_b
 #
 # where $\lambda$ is a weight. Here the language model is the plainest there is: how often a word follows another in the
 # training texts, mixed with how often it occurs at all. `word_level` makes a model of letters of it: a word is scored when
-# it is complete. Chapter 10 builds better ones.
+# it is complete, at the space behind it, or, for the last word, at EOS. Chapter 10 builds better ones.
 
 # %% tags=["nbval-ignore-output"]
 training_texts = read_corpus("tinyspeech/train").texts
@@ -788,22 +834,26 @@ def word_score(history: tuple[str, ...], word: str) -> float:
 
 
 def search(log_probs: Tensor, **options) -> str:
-    best, *_ = prefix_beam_search(log_probs[None], torch.tensor([len(log_probs)]), tokenizer.blank_id, **options)[0]
+    length = torch.tensor([len(log_probs)])
+    best, *_ = prefix_beam_search(log_probs[None], length, tokenizer.blank_id, **options)[0]
     return tokenizer.decode(best.tokens)
 
 
-lm = {"lm": word_level(word_score, tokenizer), "lm_weight": 0.5, "beam_size": 20}
+lm = {"lm": word_level(word_score, tokenizer), "lm_weight": 0.5, "eos": tokenizer.eos_id, "beam_size": 20}
 tested = corpus.utterances[:40]
 outputs = [recognizer.ctc_posteriors(u.audio)[1] for u in tested]
 references = [u.text for u in tested]
 results = {
-    "best path": [tokenizer.decode(best_path(x[None], torch.tensor([len(x)]), 0)[0]) for x in outputs],
+    "best path": [tokenizer.decode(best_path(x[None], torch.tensor([len(x)]), tokenizer.blank_id)[0]) for x in outputs],
     "prefix beam": [search(x) for x in outputs],
     "prefix beam + words": [search(x, **lm) for x in outputs],
 }
 for name, heard in results.items():
     print(f"{name:20} {100 * wer(references, heard):.1f} % of words wrong")
-print()
+replaced = Counter()  # words that the language model took out, by whether it knows them
+for before, after in zip(results["prefix beam"], results["prefix beam + words"], strict=True):
+    replaced.update(word in words for word in (Counter(before.split()) - Counter(after.split())).elements())
+print(f"\nreplaced: {replaced[False]} that are no words of the training texts, {replaced[True]} that are\n")
 changed = [row for row in zip(references, *results.values(), strict=True) if row[2] != row[3]]
 for row in changed[:3]:
     print("\n".join(f"{name:20} {text}" for name, text in zip(("said", *results), row, strict=True)), "\n")
@@ -811,12 +861,43 @@ for row in changed[:3]:
 # %% [markdown]
 # By itself prefix beam search changes next to nothing here. The model is sure of most frames, and where it is, the paths of one text
 # differ by a frame here or there: the text with the best path is the best text too. What the search buys is the *list*:
-# alternatives with probabilities of whole texts, among which another model can choose. Most of what the words put right had been heard
-# as something that is no word.
+# alternatives with probabilities of whole texts, among which another model can choose. Most of what the language model replaced had
+# been heard as something that is no word. A list of one utterance:
 
 # %%
-for hypothesis in prefix_beam_search(outputs[2][None], torch.tensor([len(outputs[2])]), 0, n_best=4)[0]:
+length = torch.tensor([len(outputs[2])])
+for hypothesis in prefix_beam_search(outputs[2][None], length, tokenizer.blank_id, n_best=4)[0]:
     print(f"{hypothesis.log_prob:7.2f}  {tokenizer.decode(hypothesis.tokens)}")
+
+# %% [markdown]
+# ### How likely is a beginning?
+#
+# The decoder of chapter 06 writes its text token by token. A search that lets CTC have a say (chapter 09) needs CTC's opinion of
+# a text that is not finished, and $b + n$ is not that. It is the probability that the frames *so far* say just this prefix, and it
+# fades as more frames come, for they say more. What is wanted is the probability that the whole text *starts* with the prefix
+# $g$, however it goes on, the *prefix score*:
+#
+# $$\psi(g) = \sum_{y \text{ that starts with } g} p(y).$$
+#
+# In the example of two frames: $\psi(\text{A}) = p(\text{A}) + p(\text{AB}) = 0.20 + 0.15 = 0.35$, and $\psi(\text{B}) = 0.43 + 0.02 =
+# 0.45$. The remaining 0.20 is the text that ends before it begins. Divided by each other, prefix scores are probabilities of the
+# *next* token, which is what a decoder gives too: after A comes B with $0.15 / 0.35$, and otherwise the text ends.
+#
+# `PrefixScorer` computes $\psi$ for all next tokens of many prefixes at once; the column of EOS holds the probability that the text
+# *is* the prefix.
+
+# %%
+END = 3  # a column for EOS, which no frame ever says
+scorer = PrefixScorer(F.pad(EXAMPLE, (0, 1)).log()[None], torch.tensor([2]), blank=0, eos=END)
+empty = scorer.initial_state()
+first = scorer.score(empty)  # (1 utterance, 1 prefix, 4 tokens)
+after_a = scorer.score(scorer.extend(empty, parents=torch.tensor([[0]]), tokens=torch.tensor([[1]]), scores=first))
+for prefix, scores in (("", first), ("A", after_a)):
+    row = scores[0, 0].exp().tolist()
+    print(f"starts with {prefix}A {row[1]:.2f}, with {prefix}B {row[2]:.2f}, is {prefix or '(nothing)'} {row[END]:.2f}")
+
+# %% [markdown]
+# AA has no path of two frames, and its score is 0. You write the heart of `PrefixScorer` in exercise 9.7.
 
 # %% [markdown]
 # ## Texts that do not fit
@@ -870,8 +951,16 @@ for factor in (4, 6, 8, 12):
 # %% [markdown]
 # ## Deep dive: the gradient
 #
-# Optional. Autograd could differentiate your recursion step by step, at the price of keeping all of its intermediate
-# results. By hand it is one line.
+# Optional. Autograd would have to go back through your recursion step by step, keep all of its intermediate results, and
+# meet $-\infty$ on the way:
+
+# %%
+impossible = torch.tensor(NEVER, requires_grad=True)
+torch.logaddexp(impossible, 2 * impossible).backward()
+print("the sum of two impossible paths has the gradient", impossible.grad.item())
+
+# %% [markdown]
+# By hand the whole gradient is one line, and no number is missing.
 #
 # All paths through state $s$ in frame $t$ are made of a beginning, $\alpha_t(s)$, and an end. Let $\beta_t(s)$ be the
 # probability of all ends of paths, from state $s$ in frame $t$ to the last frame, with what they say in frames $t$ to $T$.
@@ -888,8 +977,12 @@ for factor in (4, 6, 8, 12):
 #
 # $$\frac{\partial \mathcal L}{\partial \log p_t(k)} = -\frac{1}{p(y)} \sum_{\pi \,:\, \pi_t = k} p(\pi) = -\gamma_t(k),$$
 #
-# where $\gamma_t(k)$ adds up the states that say $k$. The derivative of the log-softmax turns $-\gamma$ into $p - \gamma$, because the
-# $\gamma_t(k)$ of a frame sum to 1.
+# where $\gamma_t(k)$ adds up the states that say $k$. From here to the logits it is the derivative of the log-softmax,
+# $\partial \log p_t(j) / \partial z_t(k) = [j = k] - p_t(k)$, where the bracket is 1 if $j$ is $k$ and 0 otherwise:
+#
+# $$\frac{\partial \mathcal L}{\partial z_t(k)} = -\sum_j \gamma_t(j) \big([j = k] - p_t(k)\big) = p_t(k) - \gamma_t(k),$$
+#
+# because the $\gamma_t(j)$ of a frame sum to 1.
 #
 # **Exercise 7.6** · 15 minutes · difficulty 2 of 5 · optional
 #
@@ -922,20 +1015,18 @@ state_posteriors = check("7.6")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 7.6` in a terminal, one hint at a time.
 #
-# The library's loss takes it as its gradient. This is how it is put together:
+# Where does $\beta$ come from? From a loop like that for $\alpha$, from the last frame to the first. Or without a new loop: read from
+# its last frame and its last state, an utterance is an utterance again. So the recursion for $\beta$ is the recursion for
+# $\alpha$ on the mirror image. This class makes such images:
 
 # %%
-show("ctc.loss._ForwardBackward")
+show("ctc.loss._Mirror")
 
 # %% [markdown]
-# `_Mirror` is worth a look. Read from its last frame and its last state, an utterance is an utterance again. So
-# the recursion for $\beta$ is the recursion for $\alpha$ on the mirror image, and both can run in one loop.
-#
 # **Exercise 7.7** · 30 minutes · difficulty 4 of 5 · optional
 #
-# Write `backward_scores`, by the mirror (`show("ctc.loss._Mirror")`) or by a loop of your own from the last frame to the first. The
-# padding needs care: each utterance has its own last frame and its own last states. Which state does `may_skip` belong
-# to, seen from the other end?
+# Write `backward_scores`, by the mirror or by a loop of your own. The padding needs care: each utterance has its own last frame and
+# its own last states. Which state does `may_skip` belong to, seen from the other end?
 
 
 # %%
@@ -978,22 +1069,29 @@ print("total, from frame 1 and from frame 2:", (alphas + betas - emissions).exp(
 print("gamma:\n", state_posteriors(alphas, betas, emissions, torch.tensor([0.2]).log())[0])
 
 # %% [markdown]
+# The library's loss takes these posteriors as its gradient. This is how your functions are put together; both directions run in
+# one loop over the frames:
+
+# %%
+show("ctc.loss._ForwardBackward")
+
+# %% [markdown]
 # ## The usual mistakes
 #
 # | mistake | symptom |
 # |---|---|
-# | the wrong blank id | the loss falls, and one letter is missing or everywhere: the id is wanted by loss, decoding and tokenizer (espnet issues 1508, 5620) |
-# | blank = PAD | whatever ignores PAD ignores blanks too: a loss without PAD, a length counted by `targets != PAD` |
+# | the wrong blank id | the loss falls, and one letter is missing or everywhere: the id is wanted by loss, decoding and tokenizer ([ESPnet 5620](https://github.com/espnet/espnet/issues/5620), [1508](https://github.com/espnet/espnet/issues/1508)) |
+# | blank = PAD | training works; then somebody forbids PAD in the output, and with it every blank: each frame says a letter |
 # | logits in place of log-probabilities | the loss is negative, or falls without end: nothing keeps the probabilities at a sum of 1 |
-# | `input_lengths` of the features, not of the encoder | an error at best; else paths run through padding, worst in short utterances (espnet issue 6600) |
+# | `input_lengths` of the features, not of the encoder | an error at best; else paths run through padding, worst in short utterances ([ESPnet 6600](https://github.com/espnet/espnet/issues/6600)) |
 # | EOS or SOS in the targets | the model learns to say `<eos>` as a letter |
 # | repeats merged after dropping blanks | no double letters: HELO |
-# | a text that does not fit | infinite loss, NaN gradient, or a loss of 0 with `zero_infinity` (icefall issue 135, warp-ctc issue 29) |
-# | stopped on the plateau of blanks | "it only outputs blanks" (CTCModel issue 12): wait, or raise the learning rate's warm-up |
-# | half precision | sums of many small numbers in bf16; the loss must be summed in float32 (speechbrain issue 1803, espnet issue 1777) |
+# | a text that does not fit | infinite loss, NaN gradient, or a loss of 0 with `zero_infinity` ([icefall 135](https://github.com/k2-fsa/icefall/issues/135), [warp-ctc 29](https://github.com/SeanNaren/warp-ctc/issues/29)) |
+# | stopped on the plateau of blanks | "it only outputs blanks" ([CTCModel 12](https://github.com/cyprienruffino/CTCModel/issues/12)): wait, or let the learning rate rise for longer |
+# | summed in half precision | the loss moves in coarse steps, or is not a number: float32 is needed here ([SpeechBrain 1803](https://github.com/speechbrain/speechbrain/issues/1803), [ESPnet 1777](https://github.com/espnet/espnet/issues/1777)) |
 # | (time, batch, vocab) against (batch, time, vocab) | `F.ctc_loss` wants time first; with batch = time it does not even complain |
 #
-# Two of them, seen:
+# Three of them, seen:
 
 # %%
 torch.manual_seed(0)
@@ -1001,6 +1099,7 @@ logits = 3 * torch.randn(1, 20, 7)
 targets, lengths = torch.tensor([[1, 2, 3]]), (torch.tensor([20]), torch.tensor([3]))
 print(f"logits: {ctc_loss(logits, targets, *lengths, 0).item():.2f}   log-probabilities: "
       f"{ctc_loss(logits.log_softmax(-1), targets, *lengths, 0).item():.2f}")  # fmt: skip
+print("300, 301 and 302 nats in bfloat16:", torch.tensor([300.0, 301.0, 302.0]).bfloat16().tolist())
 try:
     ctc_loss(logits.log_softmax(-1), targets, torch.tensor([80]), torch.tensor([3]), blank=0)
 except ValueError as error:
@@ -1042,7 +1141,7 @@ except ValueError as error:
 # ## Where this goes next
 #
 # Chapter 08 trains: your loss and that of chapter 06 together, on one GPU or many. Chapter 09 searches with both heads: the
-# decoder proposes, and CTC says how well a *prefix* fits the sound, with sums much like those of exercise 7.5.
+# decoder proposes, and CTC says by its prefix scores how well each beginning fits the sound.
 #
 # ## References
 #
@@ -1053,5 +1152,7 @@ except ValueError as error:
 #   bi-directional recurrent DNNs", 2014: [arXiv:1408.2873](https://arxiv.org/abs/1408.2873). Prefix beam search with a language model.
 # - A. Hannun, "Sequence modeling with CTC", Distill 2017: [doi:10.23915/distill.00008](https://doi.org/10.23915/distill.00008). The
 #   same story in pictures.
+# - A. Zeyer, R. Schlüter, H. Ney, "Why does CTC result in peaky behavior?", 2021:
+#   [arXiv:2105.14849](https://arxiv.org/abs/2105.14849). Blanks first, then spikes, with proofs.
 # - S. Kim, T. Hori, S. Watanabe, "Joint CTC-attention based end-to-end speech recognition using multi-task learning",
 #   2017: [arXiv:1609.06773](https://arxiv.org/abs/1609.06773).

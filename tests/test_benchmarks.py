@@ -236,3 +236,10 @@ def test_equal_models_give_equal_encoder_outputs(common):
         expected, got = ours.encode(features, lengths), theirs.encode(normalized, lengths)
     real = torch.arange(got.shape[1]) < ((lengths + 3) // 4)[:, None]
     torch.testing.assert_close(got[real], expected[real], rtol=1e-4, atol=1e-4)
+
+
+def test_the_readme_shows_what_is_recorded(common):
+    summary = importlib.import_module("summary")
+    text = summary.README.read_text(encoding="utf-8")
+    assert summary.filled(text) == text, "run: python benchmarks/summary.py --write"
+    assert text.count("prefix_beam.json") == 3

@@ -4,12 +4,14 @@ import ast
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from asr_tutorial import config as config_module
-from asr_tutorial.config import CONFIGS, Config, ModelConfig, available_configs, from_dict, load_config, to_yaml
+from asr_tutorial.cli.common import SearchName
+from asr_tutorial.config import CONFIGS, Config, ModelConfig, Search, available_configs, from_dict, load_config, to_yaml
 from asr_tutorial.errors import ConfigError
 
 # Fields that say by their name alone what they are.
@@ -185,10 +187,20 @@ class TestRefused:
         with pytest.raises(ConfigError, match=r"training\.ctc_weight must be 1\.0"):
             load_config(path)
         path = write(tmp_path, "model: {decoder_layers: 0}\ntraining: {ctc_weight: 1}")
-        with pytest.raises(ConfigError, match=r"training\.validation_search must be 'ctc'"):
+        with pytest.raises(ConfigError, match=r"training\.validation_search must be 'ctc' or 'prefix'"):
             load_config(path)
-        path = write(tmp_path, "model: {decoder_layers: 0}\ntraining: {ctc_weight: 1, validation_search: ctc}")
-        assert load_config(path).model.decoder_layers == 0
+        for search in ("ctc", "prefix"):
+            settings = f"training: {{ctc_weight: 1, validation_search: {search}}}"
+            path = write(tmp_path, f"model: {{decoder_layers: 0}}\n{settings}")
+            assert load_config(path).model.decoder_layers == 0
+        assert refusal("model.decoder_layers=0", "training.ctc_weight=1", "training.validation_search=attention")
+
+    def test_every_search_may_be_used_for_validation(self, tmp_path: Path) -> None:
+        assert get_args(Search) == tuple(SearchName), "the command line knows the same ones"
+        for search in get_args(Search):
+            path = write(tmp_path, f"training: {{validation_search: {search}}}")
+            assert load_config(path).training.validation_search == search
+        assert "training.validation_search" in refusal("training.validation_search=beam")
 
     def test_all_problems_are_told_at_once(self) -> None:
         message = refusal("model.d_modle=3", "training.seed=-1")

@@ -2,10 +2,14 @@
 
 import csv
 import dataclasses
+import importlib
+import json
 import logging
 import math
 import re
+import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from tiny_training import TEXTS, differing, read_metrics, training_config, weigh
 
 import asr_tutorial
 from asr_tutorial.checkpoint import load_checkpoint, read_info
-from asr_tutorial.config import load_config
+from asr_tutorial.config import Search, load_config
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.dataset import SpeechDataset, speech
 from asr_tutorial.errors import TrainingError, UserError
@@ -53,6 +57,24 @@ def finished(tmp_path_factory):
         "--training.validation_search=greedy",
     )
     return train_in(folder / "run", config), config, str(corpus)
+
+
+def test_a_recorded_run_holds_every_search(finished, tmp_path, monkeypatch):
+    run, _, corpus = finished
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
+    record_run = importlib.import_module("record_run")
+    monkeypatch.setattr(record_run, "DATA", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["record_run.py", str(run), "tiny", "--corpus", corpus])
+    record_run.main()
+    results = tmp_path / "results" / "tiny"
+    record = json.loads((results / "evaluation.json").read_text(encoding="utf-8"))
+    assert tuple(figures["search"] for figures in record["figures"]) == get_args(Search)
+    for search in get_args(Search):
+        assert (results / f"hypotheses_tiny_{search}.tsv").read_text(encoding="utf-8").count("\n") == len(TEXTS)
+    assert asr_tutorial.load(tmp_path / "pretrained" / "tiny", device="cpu").tokenizer.vocab_size > 0
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--search", "beam"])
+    with pytest.raises(SystemExit):
+        record_run.main()
 
 
 def test_the_run_folder(finished):
@@ -369,8 +391,8 @@ def test_one_batch_is_learnt_by_heart(tiny_corpus):
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--training.precision=bf16"],
-        ["--model.decoder_layers=0", "--training.ctc_weight=1.0"],
+        ["--training.precision=bf16", "--training.validation_search=attention"],
+        ["--model.decoder_layers=0", "--training.ctc_weight=1.0", "--training.validation_search=prefix"],
         ["--training.ctc_weight=0.0", "--training.validation_search=greedy"],
         ["--tokenizer.kind=bpe", "--tokenizer.vocab_size=30"],
         ["--tokenizer.kind=unigram", "--tokenizer.vocab_size=28"],

@@ -15,10 +15,12 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import asr_tutorial
 from asr_tutorial import plots
 from asr_tutorial.corpus import read_corpus
+from asr_tutorial.recognizer import Search
 from asr_tutorial.training.run import environment
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("name", help="name under data/results and data/pretrained")
     parser.add_argument("--corpus", action="append", required=True, help="corpus to evaluate on; may be repeated")
-    parser.add_argument("--search", action="append", help="greedy, ctc or joint; default: all")
+    parser.add_argument("--search", action="append", choices=get_args(Search), help="may be repeated; default: all")
     arguments = parser.parse_args()
 
     pretrained = DATA / "pretrained" / arguments.name
@@ -46,7 +48,7 @@ def main() -> None:
     figures = []
     for path in arguments.corpus:
         corpus = read_corpus(path)
-        for search in arguments.search or ("greedy", "ctc", "joint"):
+        for search in arguments.search or get_args(Search):
             evaluation = recognizer.evaluate(corpus, search)
             values = evaluation.to_dict()
             lines = [f"{result['id']}\t{result['hypothesis']}\n" for result in values.pop("results")]

@@ -144,6 +144,9 @@ def _search(frames: Array, blank: int, beam_size: int, fusion: _Fusion, min_prob
     for log_probs, tried in zip(frames, worth_trying, strict=True):
         tokens = np.flatnonzero(tried)
         stay_blank, stay_token, grown = prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank)
+        if not len(tokens):  # nothing grows, and nothing is crowded out: the same prefixes, with new probabilities
+            blank_end, token_end = stay_blank, stay_token
+            continue
         old = np.logaddexp(stay_blank, stay_token)
         n, k = grown.shape
         if fusion.needed:

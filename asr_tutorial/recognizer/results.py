@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from asr_tutorial import metrics
+from asr_tutorial.config import Search
 from asr_tutorial.corpus import Skip
-
-Search: TypeAlias = Literal["greedy", "ctc", "prefix", "attention", "joint"]
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def test_the_two_frames_worked_by_hand():
     same(
         alphas.exp(),
         [[[0.5, 0.3, 0.0], [0.2, 0.08, 0.12]]],
-        "frame 0: blank 0.5, A 0.3. Frame 1: blank 0.5 * 0.4; A (0.5 + 0.3) * 0.1; last blank 0.3 * 0.4",
+        "first frame: blank 0.5, A 0.3. Second: blank 0.5 * 0.4; A (0.5 + 0.3) * 0.1; last blank 0.3 * 0.4",
     )
     total = log_likelihood(alphas, torch.tensor([2]), torch.tensor([1]))
     same(total.exp(), [0.2], "A A, _ A and A _ have 0.03 + 0.05 + 0.12: the last two states together")
@@ -183,10 +183,10 @@ def test_the_two_frames_worked_by_hand():
 def test_a_path_begins_in_the_first_blank_or_the_first_token():
     emissions, may_skip = trellis(random_log_probs(4, 3), [1, 2])
     alphas = forward_scores(emissions, may_skip)
-    same(alphas[0, 0, :2], emissions[0, 0, :2], "in frame 0 a path is in one of the first two states")
+    same(alphas[0, 0, :2], emissions[0, 0, :2], "in the first frame a path is in one of the first two states")
     expect(
         bool((alphas[0, 0, 2:] == -INF).all()),
-        "minus infinity for all other states of frame 0",
+        "minus infinity for all other states of the first frame",
         alphas[0, 0, 2:].tolist(),
         "no path begins in the middle of the text",
     )
@@ -199,13 +199,25 @@ def test_all_paths_are_counted_once(targets):
     emissions, may_skip = trellis(log_probs, targets)
     alphas = forward_scores(emissions, may_skip)
     total = log_likelihood(alphas, torch.tensor([5]), torch.tensor([len(targets)]))
-    wanted = sum(probability for _, probability in paths_of(log_probs, targets))
+    paths = paths_of(log_probs, targets)
     same(
         total.exp(),
-        [wanted],
-        f"the sum over all {len(paths_of(log_probs, targets))} paths of five frames that say {targets}, written down "
-        "one by one (1 and 2 are tokens): each is counted once, and no other",
+        [sum(probability for _, probability in paths)],
+        f"there are {len(paths)} path(s) of five frames that say {targets} (1 and 2 are tokens, [] is the empty text), "
+        "written down one by one: the sum over them, each counted once, and no other",
         tolerance=1e-4,
+    )
+
+
+@pytest.mark.exercise("7.3")
+def test_a_text_that_does_not_fit_is_impossible():
+    emissions, may_skip = trellis(random_log_probs(2, 3), [1, 1])
+    total = log_likelihood(forward_scores(emissions, may_skip), torch.tensor([2]), torch.tensor([2]))
+    expect(
+        total.tolist() == [-INF],
+        "minus infinity: a probability of 0",
+        total.tolist(),
+        "A A takes three frames, A, blank, A, and there are two: an impossible text must be seen to be one",
     )
 
 
@@ -293,6 +305,8 @@ def test_equal_tokens_need_a_blank_between():
     log_probs = torch.tensor([[0.1, 0.9], [0.1, 0.9], [0.1, 0.9]]).log()
     path, _ = viterbi(*(tensor[0] for tensor in trellis(log_probs, [1, 1])))
     same(path, [1, 2, 3], "A A takes three frames: A, blank, A. Without the blank the two would be one")
+    _, score = viterbi(*(tensor[0] for tensor in trellis(log_probs[:2], [1, 1])))
+    expect(score == -INF, "a score of minus infinity", score, "in two frames no path says A A")
 
 
 def probe_viterbi(m: ModuleType) -> Iterator[Any]:
@@ -365,7 +379,15 @@ def test_tokens_that_are_not_tried():
     frame = np.log([0.4, 0.3, 0.2, 0.1])
     _, token_end, grown = step([(0.2, 0.0, -1, -1), (0.1, 0.4, A, 0)], np.array([3]), frame)
     same(grown, [[0.02], [0.05]], "prefixes grow only by the tokens given, here 3")
-    same(token_end[1], 0.4 * 0.3 + 0.2 * 0.3, "A itself goes on as before, though nothing grows by A in this frame")
+    same(
+        token_end[1],
+        0.4 * 0.3 + 0.2 * 0.3,
+        "A is in the beam: the paths of the empty prefix that say A now belong to it, though A is not among the tokens "
+        "by which prefixes grow in this frame",
+    )
+    blank_end, token_end, grown = step([(0.1, 0.4, A, -1)], np.array([], dtype=int))
+    expect(grown.shape == (1, 0), "shape (1, 0)", grown.shape, "one prefix, and no token by which it may grow")
+    same([blank_end[0], token_end[0]], [0.25, 0.12], "where no token is worth a try the prefixes go on as before")
 
 
 @pytest.mark.exercise("7.5")
@@ -413,7 +435,22 @@ def test_the_two_frames_again():
     same(
         state_posteriors(alphas, betas, emissions, torch.tensor([0.2]).log()),
         [[[0.25, 0.75, 0.0], [0.0, 0.4, 0.6]]],
-        "of 0.2 in all, _ A has 0.05, A A 0.03 and A _ 0.12: in frame 0 the blank has 0.05 / 0.2, A the rest",
+        "of 0.2 in all, _ A has 0.05, A A 0.03 and A _ 0.12: in the first frame blank has 0.05 / 0.2, A the rest",
+    )
+
+
+@pytest.mark.exercise("7.6")
+def test_a_long_utterance():
+    # The same numbers, each in the middle of a text of which the rest has a probability of e^-400.
+    emissions = torch.tensor([[[0.5, 0.3, 0.5]]]).log()
+    alphas = torch.tensor([[[0.5, 0.3, 0.1]]]).log() - 200
+    betas = torch.tensor([[[0.05, 0.15, 0.2]]]).log() - 200
+    same(
+        state_posteriors(alphas, betas, emissions, torch.tensor([0.24]).log() - 400),
+        [[[0.05 / 0.24, 0.15 / 0.24, 0.04 / 0.24]]],
+        "alpha and beta of an utterance of some hundred frames are far too small for a float: only the share that is "
+        "left in the end is no longer a logarithm",
+        1e-3,
     )
 
 
@@ -456,6 +493,8 @@ def probe_posteriors(m: ModuleType) -> Iterator[Any]:
     yield m.state_posteriors(alphas.clone(), betas.clone(), emissions.clone(), total)
     never = torch.full((1, 2, 3), -INF)
     yield m.state_posteriors(never, never.clone(), torch.zeros(1, 2, 3), torch.tensor([-INF]))
+    far = torch.full((1, 2, 3), -200.0)
+    yield m.state_posteriors(far, far.clone(), torch.full((1, 2, 3), -1.0), torch.tensor([-400.0]))
 
 
 # ---------------------------------------------------------------------------------------------------- 7.7
@@ -466,8 +505,8 @@ def test_the_ends_worked_by_hand():
     same(
         betas.exp(),
         [[[0.05, 0.15, 0.2], [0.0, 0.1, 0.4]]],
-        "in the last frame a path is in A (0.1) or the last blank (0.4). In frame 0, the first blank is followed by A: "
-        "0.5 * 0.1; A by A or the last blank: 0.3 * (0.1 + 0.4); the last blank by itself: 0.5 * 0.4",
+        "in the last frame a path is in A (0.1) or the last blank (0.4). In the first, the first blank is followed by "
+        "A: 0.5 * 0.1; A by A or the last blank: 0.3 * (0.1 + 0.4); the last blank by itself: 0.5 * 0.4",
     )
 
 

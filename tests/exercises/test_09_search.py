@@ -163,7 +163,11 @@ def test_one_text_up_to_its_end():
     tokens, log_probs, ended = written(script, [9], write)
     same(tokens, [[3, 4, EOS]], "the tokens chosen, one after the other, the EOS included and SOS left out")
     one = math.log(math.e**2 / (math.e**2 + 5))
-    same(log_probs, [[one, one, one]], "each token's log-probability in the distribution it was chosen from")
+    same(
+        log_probs,
+        [[one, one, one]],
+        "each token's log-probability in the distribution it was chosen from, the EOS's too",
+    )
     same(ended, [True], "the text has said EOS")
 
 

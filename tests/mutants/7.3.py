@@ -273,3 +273,44 @@ def log_likelihood(alphas, input_lengths, target_lengths):
     for alpha, time, length in zip(alphas, input_lengths.tolist(), target_lengths.tolist(), strict=True):
         totals.append(alpha[time - 1, max(2 * length - 1, 0) : 2 * length + 1].logsumexp(0))
     return torch.stack(totals)
+
+
+# %% mutant wraps_round
+# What is pushed out behind the last state comes in again before the first: roll turns a row round, and an index of -1 is the last. Into
+# the first state no path comes from elsewhere.
+def forward_scores(emissions, may_skip):
+    alphas = torch.full_like(emissions, NEVER)
+    alphas[:, 0, :2] = emissions[:, 0, :2]
+    for frame in range(1, emissions.shape[1]):
+        before = alphas[:, frame - 1]
+        skipped = before.roll(2, dims=1).masked_fill(~may_skip, NEVER)
+        now = torch.logaddexp(torch.logaddexp(before, before.roll(1, dims=1)), skipped)
+        alphas[:, frame] = now + emissions[:, frame]
+    return alphas
+
+
+def log_likelihood(alphas, input_lengths, target_lengths):
+    rows = torch.arange(len(alphas))
+    last = alphas[rows, input_lengths - 1]
+    final = last[rows, (2 * target_lengths - 1).clamp(min=0)].masked_fill(target_lengths == 0, NEVER)
+    return torch.logaddexp(last[rows, 2 * target_lengths], final)
+
+
+# %% rewritten wraps_round
+def forward_scores(emissions, may_skip):
+    alphas = torch.full_like(emissions, NEVER)
+    alphas[:, 0, :2] = emissions[:, 0, :2]
+    for frame in range(1, emissions.shape[1]):
+        before = alphas[:, frame - 1]
+        moved = torch.cat([before[:, -1:], before[:, :-1]], dim=1)
+        skipped = torch.cat([before[:, -2:], before[:, :-2]], dim=1)
+        sources = torch.stack([before, moved, torch.where(may_skip, skipped, torch.full_like(skipped, NEVER))])
+        alphas[:, frame] = sources.logsumexp(0) + emissions[:, frame]
+    return alphas
+
+
+def log_likelihood(alphas, input_lengths, target_lengths):
+    totals = []
+    for alpha, time, length in zip(alphas, input_lengths.tolist(), target_lengths.tolist(), strict=True):
+        totals.append(alpha[time - 1, max(2 * length - 1, 0) : 2 * length + 1].logsumexp(0))
+    return torch.stack(totals)

@@ -184,3 +184,43 @@ def viterbi(emissions, may_skip):
     ends = [best.get(s, (never, (0,) * len(table))) for s in range(max(states - 2, 0), states)]
     score, walk = max(ends, key=lambda item: item[0])
     return torch.tensor([walk[0], *walk[:-1]]), score
+
+
+# %% mutant last_blank_only
+# The path always ends in the last blank. It may end in the last token as well: take the better of the two.
+def viterbi(emissions, may_skip):
+    time, states = emissions.shape
+    best = torch.full((states,), NEVER)
+    best[:2] = emissions[0, :2]
+    steps = torch.zeros(time, states, dtype=torch.long)
+    for frame in range(1, time):
+        sources = best.new_full((3, states), NEVER)
+        sources[0] = best
+        sources[1, 1:] = best[:-1]
+        sources[2, 2:] = best[:-2]
+        sources[2, ~may_skip] = NEVER
+        best, steps[frame] = sources.max(dim=0)
+        best = best + emissions[frame]
+    state = states - 1
+    score, path = float(best[state]), torch.empty(time, dtype=torch.long)
+    for frame in range(time - 1, -1, -1):
+        path[frame] = state
+        state -= int(steps[frame, state])
+    return path, score
+
+
+# %% rewritten last_blank_only
+def viterbi(emissions, may_skip):
+    table, skips = emissions.tolist(), may_skip.tolist()
+    states = len(table[0])
+    best = {s: (table[0][s], (s,)) for s in range(min(2, states))}
+    for row in table[1:]:
+        grown = {}
+        for s in range(states):
+            found = [best[p] for p in ((s, s - 1, s - 2) if skips[s] else (s, s - 1)) if p in best]
+            if found:
+                score, walk = max(found, key=lambda item: item[0])
+                grown[s] = (score + row[s], (*walk, s))
+        best = grown
+    score, walk = best.get(states - 1, (float("-inf"), (0,) * len(table)))
+    return torch.tensor(walk), score

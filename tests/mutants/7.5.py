@@ -266,3 +266,85 @@ def prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank):
     stay_blank = np.array([add(blank_end[i], token_end[i]) + log_probs[blank] for i in range(n)])
     stay_token = np.array([add(token_end[i] + log_probs[last[i]], arriving[i]) for i in range(n)])
     return stay_blank, stay_token, grown
+
+
+# %% mutant reads_what_it_has_written
+# The numbers of a prefix are overwritten before longer prefixes have read them: what a prefix hands on is what it had *before* this frame.
+# Keep old and new apart.
+def prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank):
+    either = np.logaddexp(blank_end, token_end)
+    grown = np.where(last[:, None] == tokens, blank_end[:, None], either[:, None]) + log_probs[tokens]
+    blank_end = either + log_probs[blank]
+    token_end = token_end + log_probs[last]
+    for child in np.flatnonzero(parent >= 0):
+        mother, token = parent[child], last[child]
+        before = blank_end[mother] if last[mother] == token else either[mother]
+        token_end[child] = np.logaddexp(token_end[child], before + log_probs[token])
+        grown[mother, tokens == token] = NEVER
+    return blank_end, token_end, grown
+
+
+# %% rewritten reads_what_it_has_written
+import math
+
+
+def prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank):
+    def add(*scores):
+        highest = max(scores)
+        return highest if highest == NEVER else highest + math.log(sum(math.exp(score - highest) for score in scores))
+
+    n = len(last)
+    either = [add(blank_end[i], token_end[i]) for i in range(n)]
+    grown = np.full((n, len(tokens)), NEVER)
+    home = {(int(parent[i]), int(last[i])): i for i in range(n) if parent[i] >= 0}
+    for i in range(n):
+        for column, token in enumerate(tokens):
+            source = blank_end[i] if token == last[i] else either[i]
+            grown[i, column] = NEVER if (i, int(token)) in home else source + log_probs[token]
+    for i in range(n):
+        blank_end[i] = either[i] + log_probs[blank]
+        token_end[i] += log_probs[last[i]]
+    for (mother, token), child in home.items():
+        source = blank_end[mother] if token == last[mother] else either[mother]
+        token_end[child] = add(token_end[child], source + log_probs[token])
+    return blank_end, token_end, grown
+
+
+# %% mutant joined_only_where_tried
+# Prefixes of the beam are joined only by the tokens that are tried in this frame. A prefix that is in the beam already gets its share from
+# the one before it in each frame, whether its last token is among `tokens` or not.
+def prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank):
+    either = np.logaddexp(blank_end, token_end)
+    stay_blank = either + log_probs[blank]
+    stay_token = token_end + log_probs[last]
+    grown = np.where(last[:, None] == tokens, blank_end[:, None], either[:, None]) + log_probs[tokens]
+    for child in np.flatnonzero(parent >= 0):
+        for column in np.flatnonzero(tokens == last[child]):
+            stay_token[child] = np.logaddexp(stay_token[child], grown[parent[child], column])
+            grown[parent[child], column] = NEVER
+    return stay_blank, stay_token, grown
+
+
+# %% rewritten joined_only_where_tried
+import math
+
+
+def prefix_step(log_probs, blank_end, token_end, last, parent, tokens, blank):
+    def add(*scores):
+        highest = max(scores)
+        return highest if highest == NEVER else highest + math.log(sum(math.exp(score - highest) for score in scores))
+
+    n = len(last)
+    stay_token = np.array([token_end[i] + log_probs[last[i]] for i in range(n)])
+    grown = np.full((n, len(tokens)), NEVER)
+    home = {(int(parent[i]), int(last[i])): i for i in range(n) if parent[i] >= 0}
+    for i in range(n):
+        for column, token in enumerate(tokens):
+            source = blank_end[i] if token == last[i] else add(blank_end[i], token_end[i])
+            child = home.get((i, int(token)))
+            if child is None:
+                grown[i, column] = source + log_probs[token]
+            else:
+                stay_token[child] = add(stay_token[child], source + log_probs[token])
+    stay_blank = np.array([add(blank_end[i], token_end[i]) + log_probs[blank] for i in range(n)])
+    return stay_blank, stay_token, grown

@@ -38,6 +38,21 @@ def state_posteriors(alphas, betas, emissions, total):
     return torch.where(torch.isfinite(through), through, torch.full_like(through, float("-inf")))
 
 
+# %% mutant underflow
+# The logarithms are given up too early: alpha and beta of a few hundred frames are 0 as floats, and the posterior with
+# them. Add and subtract logarithms first, and take exp of what is left.
+def state_posteriors(alphas, betas, emissions, total):
+    through = alphas.exp() * betas.exp() / (emissions.exp() * total.exp()[:, None, None])
+    return through.nan_to_num(nan=0.0, posinf=0.0)
+
+
+# %% rewritten underflow
+def state_posteriors(alphas, betas, emissions, total):
+    paths = torch.exp(alphas + betas)
+    share = paths / emissions.exp() / total.exp().reshape(-1, 1, 1)
+    return torch.where(torch.isfinite(share), share, torch.zeros_like(share))
+
+
 # %% mutant no_number
 # Minus infinity minus minus infinity is no number. Where alpha and the emission are impossible, or no path exists at all, the
 # posterior is 0, not NaN: one NaN in the gradient ends the training.
