@@ -35,6 +35,7 @@
 # | 8.9 | saving without losing the last state | 15 | 3 | optional |
 
 # %%
+import json
 import os
 import socket
 import statistics
@@ -59,6 +60,7 @@ from asr_tutorial.attention import MultiHeadAttention
 from asr_tutorial.audio import read_audio
 from asr_tutorial.config import AugmentConfig, Config, ScheduleConfig, from_dict, load_config
 from asr_tutorial.corpus import read_corpus
+from asr_tutorial.corpus.read import REPOSITORY
 from asr_tutorial.course import check, exercise, here, show
 from asr_tutorial.dataset import Batch
 from asr_tutorial.dataset.sampler import BatchPlan, padding_share, sequential_batches, share
@@ -173,7 +175,7 @@ with plots.style():
 # constant rate:
 #
 # - At the start the model is random, the gradients point anywhere, and Adam's estimates rest on a few steps. A full rate
-#   throws the weights about; attention layers then often never recover. So the rate rises over a
+#   throws the weights about, and attention layers may not recover from that. So the rate rises over a
 #   [warm-up](../docs/glossary.md#warm-up).
 # - At the end the weights jump to and fro around a good place. A smaller rate lets them settle.
 #
@@ -188,7 +190,8 @@ with plots.style():
 #
 # Write `Schedule.factor`, the share of the peak rate at a step, and `Schedule.apply`, which sets the rates of an optimiser.
 # Its parameter groups have a peak of their own, because lower layers or fine-tuned parts may have lower ones. `self.config`
-# is a `ScheduleConfig` with `kind`, `warmup_steps` and `final`; `self.total_steps` and `self.plateau_factor` are there too.
+# is a `ScheduleConfig` with `kind`, `warmup_steps` and `final`; `self.total_steps` and `self.plateau_factor` are there too, and
+# `math` in the module.
 
 
 # %%
@@ -239,8 +242,8 @@ with plots.style():
 # ## Many small batches equal a large one
 #
 # A batch that is too large for the memory can be cut into parts. `backward()` *adds* to the gradients that are there, so
-# one goes through the parts one after the other and lets the optimiser step once. That is *accumulation*, and the step
-# should be the very step that the large batch would have made.
+# one goes through the parts one after the other and lets the optimiser step once. That is
+# [accumulation](../docs/glossary.md#accumulation), and the step should be the very step that the large batch would have made.
 #
 # It is so only if every part is divided by the size of the *whole*. **By hand**: one part has 2 tokens and a summed loss of
 # 10 nats, the other 18 tokens and 18 nats.
@@ -257,9 +260,14 @@ with plots.style():
 # **Exercise 8.3** · 15 minutes · difficulty 2 of 5 · core
 #
 # Write `Sizes.of`, which counts utterances, CTC tokens and decoder tokens over all batches of a step, and
-# `JointLoss.mean`, which makes the loss $L$ above out of the sums over one part. A `Batch` has `target_lengths` (tokens
-# without EOS), a length (`len(batch)`: its utterances) and `spare`; `ranks.sum([a, b])` adds numbers up over all processes
-# that train together and gives floats. In a training of one process it gives back what it got.
+# `JointLoss.mean`, which makes the loss $L$ above out of the sums over one part.
+#
+# - A `Batch` has `target_lengths` (tokens without EOS), a length (`len(batch)`: its utterances) and `spare`, which is True for a
+#   repetition that only keeps a process busy (*Many processes* below tells why).
+# - The counts are returned as `Sizes(utterances, ctc_tokens, attention_tokens)`, whole numbers.
+# - `ranks.sum([a, b])` adds numbers up over all processes that train together, and gives floats. In a training of one process it
+#   gives back what it got.
+# - In `mean`, `totals.ctc` and `totals.attention` are the two sums over one part, and `self.ctc_weight` is $\lambda$.
 
 
 # %%
@@ -348,6 +356,9 @@ for name, other in (("accumulated", accumulated), ("mean of means", mean_of_mean
     print(f"{name:14} differs from the large batch by {100 * float((other - whole).norm() / whole.norm()):.1f} %")
 
 # %% [markdown]
+# The mean of means is another gradient, and no curve will tell you so.
+
+# %% [markdown]
 # ## Half the bits
 #
 # Matrix products take most of a step, and hardware multiplies numbers of 16 bits two to sixteen times as fast as numbers of
@@ -365,11 +376,11 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
     print(f"{dtype!s:15}", *(f"{float(torch.tensor(value).to(dtype)):>12.6g}" for value in values))
 
 # %% [markdown]
-# The last column is why *weights* stay in fp32: an update of a five-hundredth of a weight is lost in bf16, and updates are
-# smaller than that. `torch.autocast` therefore leaves the model as it is. Within its context each *operator* chooses: matrix
-# products and convolutions convert what they get to 16 bits, while softmaxes, norms and losses are computed in fp32. Our model
-# adds one island of its own, `ctc_log_probs`, because CTC sums hundreds of logarithms (speechbrain #1803 and espnet #1777 in
-# the references are what happens otherwise).
+# The last column is why *weights* stay in fp32: an update of a five-hundredth of a weight is lost in bf16, and updates are smaller than
+# that. `torch.autocast` therefore leaves the model as it is ([mixed precision](../docs/glossary.md#mixed-precision)). Within its context
+# each *operator* chooses: matrix products and convolutions convert what they get to 16 bits, while softmaxes, norms and losses are
+# computed in fp32. Our model adds one island of its own, `ctc_log_probs`, because CTC sums over hundreds of frames (speechbrain #1803
+# and espnet #1777, in the table of mistakes at the end, are what happens otherwise).
 #
 # fp16 needs one more thing: its small gradients would become 0, so the loss is multiplied by a large number before
 # `backward()`, and the gradients are divided by it afterwards. `torch.amp.GradScaler` does both, and lowers the number after an
@@ -377,8 +388,8 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
 #
 # **Exercise 8.4** · 10 minutes · difficulty 2 of 5 · core
 #
-# Write `pick_precision`, which decides what `auto` means on a device, and `Stepper.autocast`, which gives the context.
-# `cpu_multiplies_bf16()` and `nullcontext` are there.
+# Write `pick_precision`, which decides what `auto` means on a device, and `Stepper.autocast`, which gives the context:
+# `torch.autocast(device_type, dtype=...)`, or one that does nothing. `cpu_multiplies_bf16()` and `nullcontext` are there.
 
 
 # %%
@@ -430,6 +441,9 @@ for precision in ("fp32", "bf16"):
     print(f"{precision}: CTC {float(totals.ctc) / sizes.ctc_tokens:.4f} nats per token")
 
 # %% [markdown]
+# They agree to three digits or so, far closer than two batches do: rounding is the smallest noise in a training.
+
+# %% [markdown]
 # ## One training step
 #
 # Now everything comes together. Here is how the gradients of a step's batches are added up; it is given:
@@ -445,16 +459,20 @@ show("training.step.Stepper.accumulate")
 #    left the model in evaluation mode or not; do not rely on it.
 # 2. Count, accumulate.
 # 3. Update. First the gradients get their true size back (`self.scaler.unscale_`). Then their norm, over all parameters
-#    together, is *clipped*: if it is larger than `self.config.optimizer.clip`, all gradients are made shorter by the same
+#    together, is [clipped](../docs/glossary.md#gradient-clipping): if it is larger than `self.config.optimizer.clip`, all gradients are made shorter by the same
 #    factor. One odd utterance can then not throw the weights across the room. `torch.nn.utils.clip_grad_norm_` returns the
 #    norm before clipping, which belongs in the log.
 # 4. If that norm is not finite, leave the step out. One NaN, clipped and applied, is a model full of NaN.
-# 5. `self.scaler.step(self.optimizer)` and `self.scaler.update()` make the step, whatever the precision. Gradients to zero.
-#    If there is an average of the weights (`self.ema`), it follows.
+# 5. `self.scaler.step(self.optimizer)` and `self.scaler.update()` make the step, whatever the precision. Under fp16 they are called
+#    even if the norm is not finite: the scaler then skips the step by itself, and lowers its factor. If it never saw an overflow,
+#    the next step would overflow too, and so on for ever.
+# 6. Gradients to zero, always. If there is an average of the weights (`self.ema`, else None) and the step was made, it follows:
+#    `self.ema.update(self.model, step)`.
 #
 # **Exercise 8.5** · 25 minutes · difficulty 4 of 5 · core
 #
-# Write `Stepper.step` and `Stepper.update`. Attributes and the result:
+# Write `Stepper.step` (1, 2, and a `StepResult` in the end) and `Stepper.update` (3 to 6). The module has `math`, `ramp` and `Sizes`.
+# Attributes and the result:
 
 # %%
 show("training.step.Stepper.__init__")
@@ -480,7 +498,8 @@ class Stepper:  # these methods become part of asr_tutorial.training.step.Steppe
         """Change the weights by the gradients that have been summed, then forget the gradients.
 
         The norm of all gradients together is clipped to ``optimizer.clip`` (0: not at all). A gradient that is not
-        finite changes nothing, neither weights nor their average.
+        finite changes nothing, neither weights nor their average; but under fp16 the scaler sees it all the same, and
+        lowers its factor.
 
         Args:
             step: number of the step, from 0.
@@ -540,11 +559,11 @@ with plots.style():
     plt.show()
 
 # %% [markdown]
-# The low rate is on its way, and you will be old when it arrives. The high one shakes within the warm-up, and what follows is the
-# dull part: a loss that stays where a model without any knowledge of the sound would be. Its gradient is the smallest of the three:
-# the weights have been thrown to a place where everything is flat, and when the rate falls they do not come back. A small gradient is
-# no proof of a finished training. If a curve of yours looks like that, halve the rate, or double the warm-up, before you look for a
-# defect.
+# The low rate is on its way, and has a long one. The high rate shakes within the warm-up, and what follows is the dull part: a loss
+# that stays at the height at which the good rate, too, pauses before it learns to use the sound. Its gradient is the smallest of the
+# three: the weights have been thrown to a place where everything is flat, and when the rate falls they do not come back. A small
+# gradient is no proof of a finished training. If a curve of yours looks like that, halve the rate, or double the warm-up, before you
+# look for a defect.
 
 # %% [markdown]
 # ## Resume as if nothing had happened
@@ -567,7 +586,8 @@ with plots.style():
 # **Exercise 8.6** · 15 minutes · difficulty 3 of 5 · core
 #
 # Write `Stepper.state_dict` and `Stepper.load_state_dict`. Tensors and plain values only: the file is read with
-# `torch.load(..., weights_only=True)`, which never runs a stranger's code.
+# `torch.load(..., weights_only=True)`, which never runs a stranger's code. The attributes are those of `__init__` above; the averaged
+# weights are the dictionary `self.ema.average`.
 
 
 # %%
@@ -669,9 +689,10 @@ with plots.style():
     plt.show()
 
 # %% [markdown]
-# Matrix products (`mm`, `addmm`, `bmm`) and convolutions are the work itself. What else stands high is overhead: copies,
-# element-wise operations that read and write whole tensors for one addition. Those are what fused kernels and `torch.compile` save,
-# on a GPU more than here.
+# Matrix products (`mm`, `addmm`, `bmm`) and convolutions are the work itself. What else stands high is overhead: copies (`copy_`),
+# element-wise operations that read and write whole tensors for one multiplication (`mul`). Those are what fused kernels save. Which
+# names follow differs a little from machine to machine: `_ForwardBackward` is CTC, both passes in one, `threshold_backward` ReLU's way
+# back, `_fused_adamw_` the optimiser.
 #
 # For a table, time whole steps: the median of a few, after warming up.
 
@@ -725,8 +746,25 @@ for name, seconds in rows.items():
 #   what bf16 had won: its kernels are built for one shape, and built anew for the next. That is why `data.frame_multiple` rounds
 #   lengths up, and why buckets (exercise 8.8) always make batches of one size. For `torch.compile` it matters far more.
 #
-# **torch.compile** (`training.compile=true`) joins element-wise operations into kernels made for your model. It takes a minute or
-# more before the first step and again for each new shape, needs a C++ compiler on a CPU, and pays on long trainings on a GPU.
+# **torch.compile** (`training.compile=true`) joins element-wise operations into kernels made for your model. Building them takes too
+# long for a notebook, so here is a recorded measurement, `python benchmarks/torch_compile.py`. Other programs kept that machine busy:
+# look at the ratio rather than the seconds.
+
+# %%
+record = json.loads((REPOSITORY / "data/results/benchmarks/torch_compile.json").read_text(encoding="utf-8"))
+table = record["tables"][0]
+print(table["title"], "\n")
+for row in table["rows"]:
+    print(
+        f"{row['system']:14} first step {row['first step s']:6.1f} s, with a new length {row['new length s']:6.1f} s, "
+        f"then {row['processor_ratio']:.2f} of the time"
+    )
+
+# %% [markdown]
+# On this processor it costs minutes, and the steps are slower afterwards. Most of a step is matrix products, which it leaves to the same
+# library, and what it joins is no faster than what was there. A second length costs as much again; that build is meant for all further
+# lengths. On a GPU each small operation is a kernel that has to be started, so more can be won there: this course has not measured it.
+# Hence it is off unless you ask for it. Before a long training, compare the seconds of speech per second in the log, with and without.
 #
 # ### Is the data in time?
 #
@@ -763,11 +801,28 @@ print("features, 32 bits:", mels * 4 * frames_per_second, "bytes a second")
 
 # %% [markdown]
 # Features are exactly as large as the sound, so the store costs no more disk than uncompressed sound would, and reading it is
-# nothing beside the step. For a GPU that makes a step in 20 ms the first number has to stay below 20 ms, and where it does not,
-# `data.workers=4` lets other processes prepare batches ahead. Computing features on the training device is a way out for systems
-# that change the sound at random in each epoch; ours changes speed in three fixed ways and the rest on the features
-# ([SpecAugment](../docs/glossary.md#specaugment) and the warping of frequencies run on the device already). So there is no such
-# option here, for it would save nothing that is slow.
+# nothing beside the step. A GPU may make a step in 20 ms; then the first number has to stay below 20 ms. Where it does not,
+# `data.workers=4` lets four other processes prepare batches ahead, on cores of their own. **Predict** what two workers do for
+# batches that come from the store:
+
+# %% tags=["nbval-ignore-output"]
+for workers in (0, 2):
+    data.train.workers = workers
+    started = time.perf_counter()
+    arrivals = [time.perf_counter() - started for _ in data.train.batches(epoch=1)]
+    further = (arrivals[-1] - arrivals[0]) / (len(arrivals) - 1)
+    print(f"{workers} workers: first batch after {1000 * arrivals[0]:6.1f} ms, then one every {1000 * further:5.1f} ms")
+data.train.workers = 0
+
+# %% [markdown]
+# Processes have to be started, at each epoch, and each batch has to be handed over: here that costs more than it saves. Workers are for
+# data that is slow to prepare, or that lies behind a network. Measure before you ask for them; `asr-tutorial train` logs seconds of
+# speech per second, data included.
+#
+# **Features on the device**: to compute them there anew for each batch is a way out for systems that change the sound at random in
+# each epoch. Ours changes speed in three fixed ways, which are kept in the store, and the rest on the features:
+# [SpecAugment](../docs/glossary.md#specaugment) and the warping of frequencies run on the device already. So there is no such option
+# here, for it would save nothing that is slow.
 
 # %% [markdown]
 # ## NaN, and a memory that is full
@@ -812,7 +867,8 @@ print("\n".join(report.text().splitlines()[2:-1]))
 # back, grow with the batch: with its seconds, padding included. So when the memory is full, halve `data.batch_seconds` and double
 # `training.accumulate`. By exercise 8.3 that is the same step.
 #
-# In a terminal: `asr-tutorial diagnose --config librispeech_100h --memory 16` says how long batches may be on a card of 16 GB.
+# In a terminal: `asr-tutorial diagnose --config librispeech_100h --memory 16` says how long batches may be on a card of 16 GB, and
+# `asr-tutorial diagnose --checkpoint runs/MY_RUN` looks at a training where it stands.
 
 # %% [markdown]
 # ## Optional: SpecAugment
@@ -824,7 +880,17 @@ print("\n".join(report.text().splitlines()[2:-1]))
 # Two details are mistakes in more than one toolkit (NeMo #3298, speechbrain #1116, espnet #2923): the masks must lie in the utterance's
 # own frames, not in the padding, and 0 must mean "average", so masking comes *after* normalisation.
 #
+# **By hand**: an utterance has 15 frames, the widest stretch is 4. A width is drawn from 0, 1, 2, 3, 4, say 3; a start from the
+# $15 - 3 + 1 = 13$ places 0 to 12 at which 3 frames fit.
+#
 # **Exercise 8.7** · 25 minutes · difficulty 4 of 5 · optional
+#
+# Write `random_stretches`, for all rows at once, and `SpecAugment.forward`, which needs it twice. The module has `torch` and
+# `padding_mask` (chapter 03). The strength is between 0 and 1:
+
+# %%
+show("features.augment.SpecAugment.__init__")
+show("features.augment.SpecAugment.strength")
 
 
 # %%
@@ -898,7 +964,8 @@ with plots.style():
 #
 # **Exercise 8.8** · 30 minutes · difficulty 4 of 5 · optional
 #
-# `BatchPlan(frames, indices)` is a batch before it is read. The module has `np`.
+# `BatchPlan(frames, indices)` is a batch before it is read: the length that it is padded to, and a list of numbers of utterances. The
+# module has `np`.
 
 
 # %%
@@ -928,13 +995,16 @@ bucket_batches = check("8.8")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 8.8` in a terminal, one hint at a time.
 #
-# **Try it** on lengths like those of LibriSpeech, in batches of 200 s: random, sorted, and buckets. **Predict** the padding, and the
-# number of different shapes.
+# **Try it** on lengths like those of LibriSpeech, in batches of 200 s at most: random, sorted, and buckets. **Predict** the padding,
+# the number of batches, and that of different shapes.
 
 # %%
 lengths = (200 + 1500 * np.random.default_rng(0).beta(1.8, 0.75, size=3000)).astype(int)
 order = np.random.default_rng(1).permutation(len(lengths))
-at_random = [BatchPlan(int(lengths[part].max()), part.tolist()) for part in np.array_split(order, len(order) // 15)]
+at_once = 20_000 // int(lengths.max())  # so many fit whatever their lengths are
+at_random = [
+    BatchPlan(int(lengths[part].max()), part.tolist()) for part in np.array_split(order, -(-len(order) // at_once))
+]
 ways = {
     "random": at_random,
     "sorted": sequential_batches(lengths.tolist(), 20_000),
@@ -948,18 +1018,18 @@ for name, plans in ways.items():
 with plots.style():
     _, all_axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
     for axes, (name, plans) in zip(all_axes, ways.items(), strict=True):
-        shown = plans[:: len(plans) // 40]
-        for place, plan in enumerate(shown):
-            spread = lengths[plan.indices] / 100
+        for place in np.linspace(0, len(plans) - 1, 40).astype(int):
+            spread = lengths[plans[place].indices] / 100
             axes.plot([place, place], [spread.min(), spread.max()], color=plots.COLORS[0], lw=2)
-            axes.plot(place, plan.frames / 100, "_", color=plots.COLORS[1], ms=6)
-        axes.set(xlabel="batch", title=name)
+            axes.plot(place, plans[place].frames / 100, "_", color=plots.COLORS[1], ms=6)
+        axes.set(xlabel="batch (40 of them)", title=f"{name}: {100 * padding_share(plans, lengths):.0f} % padding")
     all_axes[0].set_ylabel("lengths in a batch (s)")
     plt.show()
 
 # %% [markdown]
-# Each bar is the spread of lengths in a batch, the dash the length that it is padded to; what lies between is waste. Sorted batches waste
-# nothing, and the course of an epoch is a slope. Buckets are nearly as narrow, come in random order, and in few shapes.
+# Each bar is the spread of lengths in a batch, the dash the length that it is padded to: a long bar is much waste. Random batches can
+# hold only as many utterances as fit at the greatest length, so there are more of them. Sorted batches waste next to nothing,
+# and the course of an epoch is a slope. Buckets are nearly as narrow, come in random order, and in few shapes.
 
 # %% [markdown]
 # ## Optional: saving without losing the last state
@@ -970,7 +1040,8 @@ with plots.style():
 #
 # **Exercise 8.9** · 15 minutes · difficulty 3 of 5 · optional
 #
-# `torch.save` turns a full disk into a `RuntimeError` of its own; the other errors are `OSError`. `errno` and `os` are there.
+# `torch.save` turns a full disk into a `RuntimeError` of its own; the other errors are `OSError`, whose `errno` is `errno.ENOSPC` or
+# `errno.EDQUOT` when the disk, or your share of it, is full. `errno`, `os`, `torch` and `CheckpointError` are there.
 
 
 # %%
@@ -1091,22 +1162,55 @@ for world_size in (2, 6):
 # | | |
 # |---|---|
 # | features, tokenizer | the first process of each machine computes features, the others find them in the cache; all compare what they have |
-# | validation | each rank measures every so-manieth batch; sums and transcripts are gathered, so that all know the same error rate |
+# | validation | of $n$ ranks each measures every $n$-th batch; sums and transcripts are gathered, so that all know the same error rate |
 # | files | rank 0 alone writes logs, checkpoints and states; all read them |
 # | signals | one rank may get SIGTERM a step before the other: each step they ask each other, and stop together |
 #
 # ### When one of them dies
 #
 # A killed process leaves the others waiting in an all-reduce. `torchrun` watches its processes, ends the others, and with `--max-restarts`
-# starts all of them anew:
+# starts all of them anew. Here two processes count to seven together; the first saves what they have after every third step, and the
+# second is killed (SIGKILL, as for want of memory) before step 5. **Predict** what is printed.
+
+# %% tags=["nbval-ignore-output"]
+program = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from asr_tutorial.training.distributed import Ranks, restart_count
+
+ranks, state = Ranks.from_environment(), Path(sys.argv[1])
+with ranks.joined(torch.device("cpu")):
+    for step in range(int(state.read_text()) if state.exists() else 0, 7):
+        if (restart_count(), ranks.rank, step) == (0, 1, 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+        ranks.wait()  # the other one, as in each step of a training
+        if ranks.first:
+            print(f"attempt {restart_count()}: step {step}", flush=True)
+        if ranks.first and step % 3 == 2:
+            state.write_text(str(step + 1))
+"""
+with tempfile.TemporaryDirectory() as folder:
+    Path(folder, "train.py").write_text(program, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*torchrun, f"{folder}/train.py", f"{folder}/state"], env=environment, capture_output=True, text=True
+    )
+print(result.stdout)
+
+# %% [markdown]
+# Steps 3 and 4 are made twice: they had not been saved. In a training `training.checkpoint_every` says how much work a crash may
+# cost. The command is the same:
 #
 # ```
 # torchrun --nproc-per-node=8 --max-restarts=3 -m asr_tutorial train --config librispeech_100h
 # ```
 #
-# The new processes find the run that this `torchrun` began, and go on from its last state: `training.checkpoint_every` says how much work a
-# crash may cost. On a cluster the queue does the restarting; `docs/slurm` has job files that save when their time is nearly up, requeue themselves, and
-# go on.
+# The new processes find the run that this `torchrun` began, and go on from its last state. A test of this repository
+# (`tests/test_distributed.py`) kills a real training so, and compares every loss of what follows with a run that nobody disturbed. On
+# a cluster the queue does the restarting; `docs/slurm` has job files that save when their time is nearly up, requeue themselves, and go
+# on.
 
 # %% [markdown]
 # ## The usual mistakes
@@ -1139,13 +1243,16 @@ for world_size in (2, 6):
 #
 # </details>
 #
-# **2.** Your run in bf16 has a loss of NaN at step 4000, and `diagnose` on the latest state says: weights. Which step is to blame?
+# **2.** From step 4000 on, each step of your run in bf16 has a gradient that is not finite, and after some of them it gives up.
+# `asr-tutorial diagnose` on its latest state names a module of the decoder. Are the weights lost? Where do you look next?
 #
 # <details><summary>Answer</summary>
 #
-# An earlier one. A gradient that is not finite is never applied (exercise 8.5), so the weights were spoilt by a finite but immense update: a rate that is
-# too high, or a loss of precision in the optimiser. Go back to a state from before, and look at the norms of the gradients in the log on the way to
-# step 4000: they usually rise for some hundred steps.
+# The weights are those of the last step that was applied: a gradient that is not finite changes nothing (exercise 8.5), and `diagnose`
+# would have said so if they held a NaN. But with such weights the named module makes NaN out of finite values, so they have gone a bad
+# way before. Look at the norms of the gradients in the log up to step 4000: they usually rise for some hundred steps. Go on from a
+# checkpoint before that rise with a lower rate or a smaller `clip`, and look at what the module computes: a division by a small
+# number, a row of a mask that allows nothing.
 #
 # </details>
 #

@@ -217,7 +217,8 @@ class Stepper:
         """Change the weights by the gradients that have been summed, then forget the gradients.
 
         The norm of all gradients together is clipped to ``optimizer.clip`` (0: not at all). A gradient that is not
-        finite changes nothing, neither weights nor their average.
+        finite changes nothing, neither weights nor their average; but under fp16 the scaler sees it all the same, and
+        lowers its factor.
 
         Args:
             step: number of the step, from 0.

@@ -324,6 +324,20 @@ def product_dtype(module: ModuleType, precision: str) -> str:
     return str(product.dtype).removeprefix("torch.")
 
 
+def devices_of_contexts(module: ModuleType) -> list[str]:
+    """For which devices contexts are made where the stepper computes on a GPU, under whatever name of torch's class."""
+    devices: list[str] = []
+    made = torch.autocast.__init__
+
+    def note(self: Any, device_type: str, *arguments: Any, **options: Any) -> None:
+        devices.append(str(device_type))
+        made(self, "cpu", dtype=torch.bfloat16)  # a machine without GPU has no other
+
+    with mock.patch.object(torch.autocast, "__init__", note), with_precision(module, "bf16", GPU).autocast():
+        pass
+    return devices
+
+
 @pytest.mark.exercise("8.4")
 def test_what_was_asked_for_is_what_one_gets():
     with machine(step, gpu_bf16=False, cpu_bf16=False):
@@ -381,10 +395,7 @@ def test_the_weights_stay_fp32_and_softmaxes_too():
 
 @pytest.mark.exercise("8.4")
 def test_the_context_is_for_the_steppers_device():
-    contexts = []
-    with mock.patch.object(torch, "autocast", lambda *a, **o: contexts.append((*a, *o.values())) or mock.MagicMock()):
-        with_precision(step, "bf16", GPU).autocast()
-    given = [str(value) for value in (contexts[0] if contexts else [])]
+    given = devices_of_contexts(step)
     expect(
         "cuda" in given,
         "torch.autocast for cuda where the stepper computes on a GPU",
@@ -399,10 +410,7 @@ def probe_precision(m: ModuleType) -> Iterator[Any]:
             yield [m.pick_precision(name, device) for name in ("auto", "fp32", "bf16", "fp16") for device in (CPU, GPU)]
     for precision in ("fp32", "bf16", "fp16"):
         yield product_dtype(m, precision)
-    contexts: list[Any] = []
-    with mock.patch.object(torch, "autocast", lambda *a, **o: contexts.append((*a, *o.values())) or mock.MagicMock()):
-        with_precision(m, "bf16", GPU).autocast()
-    yield [str(value) for value in contexts[0]] if contexts else []
+    yield devices_of_contexts(m)
 
 
 # ---------------------------------------------------------------------------------------------------- 8.5 and 8.6
@@ -461,6 +469,19 @@ def test_an_update_is_adams_with_clipped_gradients():
 
 
 @pytest.mark.exercise("8.5")
+def test_clip_0_means_not_at_all():
+    never, unreached = (stepper_of(optimizer={"lr": 0.01, "clip": clip}) for clip in (0.0, 1e6))
+    for stepper in (never, unreached):
+        gradients(stepper)
+        stepper.update(0)
+    same(
+        flat(never),
+        flat(unreached),
+        "optimizer.clip = 0 switches clipping off: the limit is then infinite; a limit of 0 would make all gradients 0",
+    )
+
+
+@pytest.mark.exercise("8.5")
 def test_a_gradient_that_is_not_finite_changes_nothing():
     stepper = stepper_of(ema_decay=0.9)
     gradients(stepper)
@@ -501,6 +522,18 @@ def test_scaled_gradients_are_unscaled_before_they_are_clipped():
 
 
 @pytest.mark.exercise("8.5")
+def test_under_fp16_the_scaler_sees_an_overflow():
+    before, after, factor = overflowed(step)
+    same(after, before, "the gradient has overflowed: nothing is changed, under fp16 as everywhere")
+    same(
+        factor,
+        512.0,
+        "under fp16 an overflow is no accident but the scaler's way to find its factor, 1024 here: let it see the "
+        "gradient, scaler.step and scaler.update; it leaves the step out by itself and halves the factor",
+    )
+
+
+@pytest.mark.exercise("8.5")
 def test_the_average_follows_the_new_weights():
     stepper = stepper_of(ema_decay=0.9)
     gradients(stepper)
@@ -518,7 +551,13 @@ def test_the_average_follows_the_new_weights():
 def test_a_step_from_start_to_end():
     stepper = stepper_of(schedule={"kind": "linear", "warmup_steps": 4}, dropout=0.1)
     stepper.model.eval()
+    stepper.ramp = (0.0, 4.0)
     first = stepper.step([batch(0), batch(1)], 1)
+    same(
+        stepper.model.spec_augment.strength,
+        0.25,
+        "step 1 of a ramp from 0 to 4: self.model.spec_augment.strength says how wide the masks of this step may be",
+    )
     rates = {group["lr"] / group["peak_lr"] for group in stepper.optimizer.param_groups}
     same(list(rates), [0.5], "step 1 of 4 of warm-up has half the rate: the schedule is applied before the update")
     expect(stepper.model.training, "the model in training mode", "evaluation mode", "validation has left it otherwise")
@@ -543,6 +582,18 @@ def test_a_step_from_start_to_end():
     )
 
 
+def overflowed(module: ModuleType) -> tuple[Tensor, Tensor, float]:
+    """Weights before and after an update whose scaled gradient is infinite, and the scaler's factor after it."""
+    stepper = stepper_of(module)
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    gradients(stepper)
+    next(stepper.model.parameters()).grad[0] = float("inf")
+    stepper.precision = "fp16"
+    before = flat(stepper)
+    stepper.update(0)
+    return before, flat(stepper), stepper.scaler.get_scale()
+
+
 def probe_step(m: ModuleType) -> Iterator[Any]:
     for settings in ({}, {"ema_decay": 0.9}, {"schedule": {"kind": "linear", "warmup_steps": 4}}):
         stepper = stepper_of(m, dropout=0.1, **settings)
@@ -564,6 +615,7 @@ def probe_step(m: ModuleType) -> Iterator[Any]:
     yield bool(flat(spoilt).isfinite().all())
     yield sum(parameter.grad is not None and bool(parameter.grad.any()) for parameter in spoilt.model.parameters())
     yield all(bool(tensor.isfinite().all()) for tensor in spoilt.ema.average.values())
+    yield overflowed(m)[2]
 
 
 def gone_on(module: ModuleType, steps: int, stop: int | None = None, **settings: Any) -> Any:
@@ -750,6 +802,13 @@ def test_bands_of_frequency_and_stretches_of_time():
         sorted({sum(runs(row)) for row in bands[:, 0]}),
         "freq_masks hide bands of the last axis",
     )
+    wide = augmented(freq_masks=1, freq_width=40)[:, 0].sum(dim=1)
+    expect(
+        len(wide.unique()) == 11 and float((wide == 10).float().mean()) < 0.3,
+        "bands of 0 to 10 bins, all about equally often, where there are 10 and freq_width is 40",
+        [int((wide == number).sum()) for number in range(11)],
+        "never more than there are: else most utterances would be hidden whole",
+    )
     times = augmented(time_masks=1, time_width=0.2)
     expect(
         bool((times == times[..., :1]).all()) and {sum(runs(row)) for row in times[..., 0]} == {0, 1, 2, 3},
@@ -829,7 +888,14 @@ def test_six_utterances_worked_by_hand():
 
 @pytest.mark.exercise("8.8")
 def test_each_utterance_once():
-    got = sorted(index for plan in plans_of() for index in plan.indices)
+    plans = plans_of()
+    expect(
+        all(isinstance(plan.indices, list) for plan in plans),
+        "a list of indices in each plan",
+        type(plans[0].indices).__name__ if plans else "no plan at all",
+        "an array is compared and tested for emptiness in other ways than a list; array.tolist() makes one of it",
+    )
+    got = sorted(index for plan in plans for index in plan.indices)
     expect(
         got == list(range(120)),
         "each of the 120 utterances once",
@@ -881,6 +947,25 @@ def test_batches_are_full_but_one():
     )
 
 
+def who_moves(module: ModuleType) -> list[Any]:
+    """The batches for 9, 3, 15 and 5 frames: three in the first bucket, which makes batches of two, so one moves."""
+    return sorted(
+        [plan.frames, sorted(plan.indices)] for plan in plans_of(module, [9, 3, 15, 5], frames=20, multiple=10)
+    )
+
+
+@pytest.mark.exercise("8.8")
+def test_the_longest_of_a_bucket_moves_up():
+    got = who_moves(sampler)
+    expect(
+        got == [[10, [1, 3]], [20, [0]], [20, [2]]],
+        "of 9, 3, 15 and 5 frames, in buckets of 10 and at most 20 in a batch: 3 and 5 together, 9 and 15 alone, "
+        "as [frames, indices]: [[10, [1, 3]], [20, [0]], [20, [2]]]",
+        got,
+        "one of the first three has to move, and 9 frames padded to 20 waste less than 3 or 5 would",
+    )
+
+
 @pytest.mark.exercise("8.8")
 def test_in_random_order_that_the_generator_decides():
     first, again, other = plans_of(), plans_of(), plans_of(seed=2)
@@ -912,6 +997,7 @@ def probe_buckets(m: ModuleType) -> Iterator[Any]:
         yield all(max(array[plan.indices]) <= plan.frames for plan in plans)
         sizes = [plan.frames for plan in plans]
         yield len(sizes) > 9 and sizes in (sorted(sizes), sorted(sizes, reverse=True))
+    yield who_moves(m)
     one, two = ({tuple(sorted(plan.indices)) for plan in plans_of(m, seed=seed)} for seed in (1, 2))
     yield len(one & two) > len(one) / 2
 

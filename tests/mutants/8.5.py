@@ -497,3 +497,67 @@ class Stepper:
         if applied and self.ema is not None:
             self.ema.update(self.model, step)
         return float(norm), applied
+
+
+# %% mutant overflow_unseen
+# Under fp16 a gradient that has overflowed is left out without a word to the scaler. Its factor stays as it is, the next gradient
+# overflows too, and the training never makes a step again.
+class Stepper:
+    def step(self, batches, step):
+        self.seed(step)
+        self.schedule.apply(self.optimizer, step)
+        self.model.spec_augment.strength = ramp(step, *self.ramp)
+        self.model.train()
+        sizes = Sizes.of(batches, self.ranks)
+        sums = self.accumulate(batches, sizes)
+        norm, applied = self.update(step)
+        loss, ctc, attention, correct = sums.tolist()
+        tokens = sizes.attention_tokens
+        return StepResult(loss, ctc / sizes.ctc_tokens, attention / tokens, norm, correct / tokens, applied)
+
+    def update(self, step):
+        self.scaler.unscale_(self.optimizer)
+        limit = self.config.optimizer.clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        applied = bool(torch.isfinite(norm))
+        if applied:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if applied and self.ema is not None:
+            self.ema.update(self.model, step)
+        return float(norm), applied
+
+
+# %% rewritten overflow_unseen
+class Stepper:
+    def step(self, batches, step):
+        self.seed(step)
+        self.schedule.apply(self.optimizer, step)
+        self.model.spec_augment.strength = ramp(step, self.ramp[0], self.ramp[1])
+        self.model.train(True)
+        counts = Sizes.of(batches, self.ranks)
+        sums = [float(value) for value in self.accumulate(batches, counts)]
+        norm, applied = self.update(step)
+        by = (1, counts.ctc_tokens, counts.attention_tokens, counts.attention_tokens)
+        loss, ctc, attention, accuracy = (value / size for value, size in zip(sums, by, strict=True))
+        return StepResult(
+            loss=loss, ctc=ctc, attention=attention, grad_norm=norm, token_accuracy=accuracy, applied=applied
+        )
+
+    def update(self, step):
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.stack([parameter.grad.norm() for parameter in parameters]).norm()
+        limit = self.config.optimizer.clip
+        if limit and float(norm) > limit:
+            for parameter in parameters:
+                parameter.grad.mul_(limit / (norm + 1e-6))
+        applied = math.isfinite(float(norm))
+        if applied:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.model.zero_grad()
+        if applied and self.ema is not None:
+            self.ema.update(self.model, step)
+        return float(norm), applied

@@ -228,3 +228,43 @@ def bucket_batches(lengths, batch_frames, frame_multiple, rng):
         for start in range(0, len(members), size):
             plans.append(BatchPlan(frames, members[start : start + size]))
     return [plans[place] for place in rng.permutation(len(plans))]
+
+
+# %% mutant short_ones_move
+# Of a bucket's utterances the shortest move up. In the next bucket they are padded by a whole width more; the longest would need
+# the least.
+def bucket_batches(lengths, batch_frames, frame_multiple, rng):
+    order = rng.permutation(len(lengths))
+    buckets = -(-lengths[order] // frame_multiple)
+    plans, left_over, longest = [], order[:0], buckets.max(initial=0)
+    for bucket in np.unique(buckets):
+        frames = int(bucket) * frame_multiple
+        size = max(1, batch_frames // frames)
+        members = np.concatenate([left_over, order[buckets == bucket]])
+        count = len(members) % size if bucket < longest else 0
+        by_length = members[np.argsort(lengths[members], kind="stable")]
+        left_over = by_length[:count]
+        stay = rng.permutation(by_length[count:])
+        plans += [BatchPlan(frames, stay[start : start + size].tolist()) for start in range(0, len(stay), size)]
+    return [plans[i] for i in rng.permutation(len(plans))]
+
+
+# %% rewritten short_ones_move
+def bucket_batches(lengths, batch_frames, frame_multiple, rng):
+    rooms = {}
+    for index, length in enumerate(np.asarray(lengths).tolist()):
+        rooms.setdefault((length + frame_multiple - 1) // frame_multiple, []).append(index)
+    plans, waiting = [], []
+    for number in sorted(rooms):
+        frames = number * frame_multiple
+        size = max(batch_frames // frames, 1)
+        members = waiting + rooms[number]
+        waiting = []
+        if number < max(rooms):
+            members.sort(key=lambda index: lengths[index], reverse=True)
+            whole = len(members) - len(members) % size
+            members, waiting = members[:whole], members[whole:]
+        members = [members[place] for place in rng.permutation(len(members))]
+        for start in range(0, len(members), size):
+            plans.append(BatchPlan(frames, members[start : start + size]))
+    return [plans[place] for place in rng.permutation(len(plans))]
