@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from asr_tutorial import metrics
 from asr_tutorial.corpus import Skip
+from asr_tutorial.search import SearchOptions
 
 Search: TypeAlias = Literal["greedy", "ctc", "prefix", "attention", "joint"]
 
@@ -92,6 +93,8 @@ class Evaluation:
     skipped: list[Skip]
     decoded: list[Decoded] = field(default_factory=list)
     """What the search returned for each of ``results``: alternatives and confidences."""
+    options: SearchOptions | None = None
+    """Of a beam search."""
 
     @property
     def wer(self) -> float:
@@ -121,6 +124,7 @@ class Evaluation:
             "audio_seconds": round(self.audio_seconds, 3),
             "rtf": self.rtf,
             "search": self.search,
+            **({"options": vars(self.options)} if self.options is not None else {}),
             "words": vars(self.words),
             "characters": vars(self.characters),
             "skipped": [{"id": skip.id, "reason": skip.reason} for skip in self.skipped],
