@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
-from asr_tutorial.config import Config, load_config, to_yaml
+from asr_tutorial.config import Config, LanguageModelConfig, load_config, to_yaml
 from asr_tutorial.errors import CheckpointError, UserError
 from asr_tutorial.model import build_model
 from asr_tutorial.tokenizer import Tokenizer, load_tokenizer
@@ -85,7 +85,7 @@ def save_checkpoint(
     folder: str | Path,
     model: nn.Module,
     tokenizer: Tokenizer,
-    config: Config,
+    config: Config | LanguageModelConfig,
     half: bool = False,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
@@ -93,7 +93,8 @@ def save_checkpoint(
 
     Args:
         folder: where to; a checkpoint that lies there is replaced at the end.
-        model: built by :func:`asr_tutorial.model.build_model` from ``config`` (not a compiled wrapper of it).
+        model: built by :func:`asr_tutorial.model.build_model` from ``config`` (not a compiled wrapper of it), or a
+            language model built from ``config.model``.
         tokenizer: its files are written into the folder.
         config: written as ``config.yaml``.
         half: store trainable weights as fp16, which halves the file; statistics of normalisation stay fp32.
@@ -136,8 +137,8 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
     except (UserError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"checkpoint {folder}: the tokenizer cannot be read ({error})") from error
     model = build_model(config, tokenizer.vocab_size)
-    weights = _read_weights(folder / WEIGHTS)
-    _check_weights(folder, model, weights, tokenizer.vocab_size)
+    weights = read_weights(folder / WEIGHTS)
+    check_weights(folder, model, weights, tokenizer.vocab_size)
     model.load_state_dict(weights)
     return model.to(device).eval(), tokenizer, config
 
@@ -170,7 +171,12 @@ def read_info(folder: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name, all floating-point ones as fp32.
+
+    Raises:
+        CheckpointError: the file is missing, corrupt or cut short.
+    """
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -178,8 +184,12 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
-def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, torch.Tensor], vocab_size: int) -> None:
-    """Compare names and shapes with the model that the configuration describes."""
+def check_weights(folder: Path, model: nn.Module, weights: Mapping[str, torch.Tensor], vocab_size: int) -> None:
+    """Compare names and shapes with the model that the configuration describes.
+
+    Raises:
+        CheckpointError: they differ; the message names the first three differences.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     problems = [f"{name} is missing" for name in expected.keys() - found.keys()]

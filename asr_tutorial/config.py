@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -97,6 +97,9 @@ class TokenizerConfig:
     """Characters, or sub-word pieces learnt by SentencePiece."""
     vocab_size: Annotated[int, Field(ge=10)] = 300
     """Number of pieces, special tokens included; characters ignore it."""
+    folder: str = ""
+    """Take the tokenizer of this folder, a checkpoint or a language model, in the place of training one: a language
+    model that is to score a recogniser's tokens needs the recogniser's vocabulary. Empty: train one."""
 
 
 @dataclass(config=STRICT)
@@ -208,8 +211,8 @@ class ScheduleConfig:
 
 
 @dataclass(config=STRICT)
-class TrainingConfig:
-    """The training loop."""
+class LoopConfig:
+    """What every training loop has, whatever it trains."""
 
     seed: Count = 1
     max_steps: Count = 0
@@ -224,33 +227,131 @@ class TrainingConfig:
     """Autocast type; auto: bf16 where the machine multiplies it fast, else fp32."""
     compile: bool = False
     """Compile the model with torch.compile."""
-    ctc_weight: Share = 0.3
-    """Weight of the CTC loss; the attention loss gets the rest."""
-    label_smoothing: Probability = 0.1
-    token_noise: Probability = 0.0
-    """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
-    mistakes of its own and to trust its ears more than its memory."""
     ema_decay: Probability = 0.0
     """Exponential moving average of the weights, used for validation and checkpoints; 0: none."""
-    average: Count = 0
-    """Average the weights of this many best checkpoints at the end; 0: keep the best one."""
     log_every: Positive = 50
     """Steps between lines of the log."""
     validate_every: Count = 0
     """Steps between validations; 0: once per epoch."""
     checkpoint_every: Count = 0
     """Steps between checkpoints of the training state; 0: at each validation."""
-    validation_search: Search = "greedy"
-    """Search of validation: greedy, ctc, or a beam search, which is slower: prefix (CTC), attention, joint (both)."""
     wandb: bool = False
     """Also log to Weights & Biases (extra ``wandb``)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
+
+@dataclass(config=STRICT)
+class TrainingConfig(LoopConfig):
+    """Training of a recogniser."""
+
+    ctc_weight: Share = 0.3
+    """Weight of the CTC loss; the attention loss gets the rest."""
+    label_smoothing: Probability = 0.1
+    token_noise: Probability = 0.0
+    """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
+    mistakes of its own and to trust its ears more than its memory."""
+    teacher_forcing: Share = 1.0
+    """Scheduled sampling: share of the decoder's input tokens that are still the true ones in the end; in the place of
+    the others it reads its own guesses. 1: always the true ones."""
+    teacher_forcing_epochs: tuple[NonNegative, NonNegative] = (1.0, 10.0)
+    """The share falls evenly from 1 at the first of these epochs to ``teacher_forcing`` at the second."""
+    average: Count = 0
+    """Average the weights of this many best checkpoints at the end; 0: keep the best one."""
+    validation_search: Search = "greedy"
+    """Search of validation: greedy, ctc, or a beam search, which is slower: prefix (CTC), attention, joint (both)."""
+
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
         if self.ema_decay and self.average:
             raise ValueError("ema_decay and average are two ways to smooth the weights: set one of them to 0")
+        first, last = self.teacher_forcing_epochs
+        if first > last:
+            raise ValueError(
+                f"teacher_forcing_epochs: the first ({first:g}) must not be larger than the last ({last:g})"
+            )
+        return self
+
+
+@dataclass(config=STRICT)
+class StageConfig:
+    """One stage of progressive training. What is not given is as in the stage before; in the first stage, as in
+    ``model`` and ``training``, masks of full width, all of the data and nothing frozen."""
+
+    encoder_layers: Positive | None = None
+    """Depth of the encoder; never less than in the stage before, and ``model.encoder_layers`` in the last stage."""
+    decoder_layers: Count | None = None
+    """The same for the decoder."""
+    dropout: Probability | None = None
+    """Dropout of every module of the model but the attention weights."""
+    attention_dropout: Probability | None = None
+    """Dropout on the attention weights."""
+    label_smoothing: Probability | None = None
+    spec_augment: Share | None = None
+    """Factor on the widths of SpecAugment's masks; ``augment.ramp_start`` and ``ramp_end`` count beside it."""
+    data: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the training utterances."""
+    order: Literal["random", "short"] | None = None
+    """Which share: a random one, or the shortest utterances. A later, larger share holds the earlier one."""
+    freeze: list[str] | None = None
+    """Regular expressions: parameters whose names match do not learn in this stage; [] for none."""
+    teacher_forcing: Share | None = None
+    """Share of the decoder's input tokens that are true ones, in the place of ``training.teacher_forcing``."""
+    steps: Count = 0
+    """The stage ends after so many optimiser steps; 0: no such limit."""
+    epochs: Count = 0
+    """It ends after so many passes over its share of the data; 0: no such limit."""
+    patience: Count = 0
+    """It ends when so many validations in a row have not improved on its best; 0: no such limit."""
+
+
+@dataclass(config=STRICT)
+class ProgressiveConfig:
+    """Progressive training: the model, the data and their regularisation grow in stages."""
+
+    kind: Literal["none", "doubling", "stages"] = "none"
+    """none: the whole model from the first step; doubling: begin with one layer each in encoder and decoder and
+    double the depth every ``stage_epochs`` epochs; stages: those listed below."""
+    stage_epochs: Positive = 3
+    """doubling: passes over the data before the depth doubles."""
+    place: Literal["top", "between"] = "top"
+    """Where new layers go: above the others, with random weights, or between them, each a copy of the layer below. In
+    either case they pass on unchanged what they are given, until they have learnt something."""
+    rewarm_steps: Count = 0
+    """Steps in which the learning rate of new layers rises from 0 to what the schedule says; 0: none."""
+    stages: list[StageConfig] = field(default_factory=list)
+    """stages: one after the other; all but the last say when they end, the last one lasts as long as the training."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ProgressiveConfig:
+        if (self.kind == "stages") != bool(self.stages):
+            raise ValueError("kind is 'stages' where stages are listed, and only there: set both or neither")
+        for number, stage in enumerate(self.stages[:-1], start=1):
+            if not (stage.steps or stage.epochs or stage.patience):
+                raise ValueError(f"stage {number} never ends: give it steps, epochs or patience")
+        return self
+
+
+@dataclass(config=STRICT)
+class InitialiseConfig:
+    """Weights that a training begins with, in the place of random ones."""
+
+    checkpoint: str = ""
+    """A recogniser (checkpoint or run folder) to go on from: what fits is taken, the rest is new, and both are named.
+    Its tokenizer is taken too, unless ``tokenizer.folder`` names another."""
+    decoder: str = ""
+    """A Transformer language model whose weights the decoder begins with. Its tokenizer is taken too, unless
+    ``tokenizer.folder`` or ``checkpoint`` names another; the vocabularies must be the same."""
+    freeze_decoder_steps: Count = 0
+    """Optimiser steps in which what came from the language model rests, while the rest of the decoder learns to
+    listen."""
+    decoder_lr: PositiveFloat = 1.0
+    """Factor on the learning rate of what came from the language model."""
+
+    @model_validator(mode="after")
+    def _check(self) -> InitialiseConfig:
+        if not self.decoder and (self.freeze_decoder_steps or self.decoder_lr != 1.0):
+            raise ValueError("freeze_decoder_steps and decoder_lr are for a decoder from a language model: set decoder")
         return self
 
 
@@ -266,10 +367,14 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
+    initialise: InitialiseConfig = field(default_factory=InitialiseConfig)
 
     @model_validator(mode="after")
     def _check(self) -> Config:
         if self.model.decoder_layers == 0:
+            if self.initialise.decoder:
+                raise ValueError("model.decoder_layers is 0, so initialise.decoder must be empty: there is no decoder")
             if self.training.ctc_weight != 1.0:
                 raise ValueError("model.decoder_layers is 0, so training.ctc_weight must be 1.0: there is no decoder")
             if self.training.validation_search not in ("ctc", "prefix"):
@@ -277,12 +382,91 @@ class Config:
         return self
 
 
+@dataclass(config=STRICT)
+class TextConfig:
+    """The text that a language model learns, and how it is laid out in rows."""
+
+    root: str = ""
+    """Folder that relative paths below start from; empty: ``ASR_TUTORIAL_DATA``, else the repository's ``data``."""
+    train: list[str] = field(default_factory=lambda: ["tinyspeech/train"])
+    """Text files (plain, .gz, .xz; WikiText's wiki.*.tokens, also inside a .zip) and corpora, whose transcripts are
+    taken. A file that is named twice counts twice."""
+    dev: list[str] = field(default_factory=lambda: ["tinyspeech/dev"])
+    """The same to validate on; the first one chooses the best checkpoint."""
+    form: Literal["written", "spoken"] = "written"
+    """spoken: as a speech corpus writes: capital letters and apostrophes only, lines with figures left out."""
+    context: Annotated[int, Field(ge=8)] = 256
+    """Tokens of a row. At least the length of the sentences to be scored: longer ones are cut, counted and named."""
+    separate: bool = True
+    """Sentences that share a row do not see each other, as in recognition, where each utterance stands alone. False: a
+    sentence sees those before it in its row, which are those before it in the text."""
+    batch_tokens: Positive = 16_384
+    """Tokens in a batch, padding included."""
+    cache: str = ""
+    """Folder for encoded text; empty: ``~/.cache/asr_tutorial``."""
+
+
+@dataclass(config=STRICT)
+class LanguageModelArchitecture:
+    """A decoder-only Transformer."""
+
+    d_model: Positive = 256
+    """Width of the residual stream."""
+    num_heads: Positive = 4
+    """Attention heads; must divide d_model."""
+    d_ff: Positive = 1024
+    """Hidden width of the feed-forward blocks; four times d_model is usual."""
+    layers: Positive = 6
+    """Depth."""
+    dropout: Probability = 0.1
+    """Dropout after each sublayer, inside the feed-forward blocks and on the embeddings."""
+    attention_dropout: Probability = 0.0
+    """Dropout on attention weights; 0 keeps the fused kernel usable on the CPU."""
+    positional: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    """Positional encoding."""
+    max_length: Positive = 5000
+    """Longest sequence that positions exist for."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LanguageModelArchitecture:
+        if self.d_model % self.num_heads:
+            raise ValueError(f"num_heads ({self.num_heads}) must divide d_model ({self.d_model})")
+        return self
+
+
+@dataclass(config=STRICT)
+class LanguageModelConfig:
+    """Everything that the training of a Transformer language model depends on."""
+
+    kind: Literal["transformer_lm"] = "transformer_lm"
+    """Tells this file from a recogniser's configuration."""
+    name: str = "lm"
+    """Short name, part of the run folder's name."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    model: LanguageModelArchitecture = field(default_factory=LanguageModelArchitecture)
+    training: LoopConfig = field(default_factory=LoopConfig)
+
+    @model_validator(mode="after")
+    def _check(self) -> LanguageModelConfig:
+        if self.text.context > self.model.max_length:
+            raise ValueError(
+                f"text.context ({self.text.context}) must not be larger than model.max_length ({self.model.max_length})"
+            )
+        if self.text.batch_tokens < self.text.context:
+            raise ValueError(
+                f"text.batch_tokens ({self.text.batch_tokens}) must hold at least one row of text.context "
+                f"({self.text.context}) tokens"
+            )
+        return self
+
+
 Section = TypeVar("Section")
 
 
-def available_configs() -> list[str]:
-    """Names of the configurations that come with the package."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+def available_configs(folder: Path = CONFIGS) -> list[str]:
+    """Names of the configurations that come with the package: of recognisers, or those in another of its folders."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def load_config(name_or_path: str | Path = "tinyspeech", overrides: Iterable[str] = ()) -> Config:
@@ -295,14 +479,20 @@ def load_config(name_or_path: str | Path = "tinyspeech", overrides: Iterable[str
     Raises:
         ConfigError: no such configuration, YAML that cannot be parsed, or a key or value that is not allowed.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = CONFIGS / f"{name_or_path}.yaml"
-        if not path.exists():
-            raise ConfigError(
-                f"no configuration called {str(name_or_path)!r}: give one of {', '.join(available_configs())}, "
-                "or the path of a .yaml file"
-            )
+    return _load(Config, CONFIGS, name_or_path, overrides)
+
+
+def load_lm_config(name_or_path: str | Path = "tiny", overrides: Iterable[str] = ()) -> LanguageModelConfig:
+    """:func:`load_config` for a language model; the package's own lie in ``configs/lm``."""
+    return _load(LanguageModelConfig, CONFIGS / "lm", name_or_path, overrides)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The values of a YAML file; a section whose keys are all commented out is left out.
+
+    Raises:
+        ConfigError: it cannot be read, is not valid YAML, or holds no keys at its top level.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
@@ -313,11 +503,22 @@ def load_config(name_or_path: str | Path = "tinyspeech", overrides: Iterable[str
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold keys and values at its top level, not {type(values).__name__}")
-    # A section whose keys are all commented out is None in YAML: the defaults.
-    values = {key: value for key, value in values.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _load(section: type[Section], folder: Path, name_or_path: str | Path, overrides: Iterable[str]) -> Section:
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = folder / f"{name_or_path}.yaml"
+        if not path.exists():
+            raise ConfigError(
+                f"no configuration called {str(name_or_path)!r}: give one of "
+                f"{', '.join(available_configs(folder))}, or the path of a .yaml file"
+            )
+    values = read_yaml(path)
     for override in overrides:
         _apply_override(values, override)
-    return from_dict(Config, values, source=str(path))
+    return from_dict(section, values, source=str(path))
 
 
 def from_dict(section: type[Section], values: Mapping[str, Any], source: str = "configuration") -> Section:
@@ -329,9 +530,9 @@ def from_dict(section: type[Section], values: Mapping[str, Any], source: str = "
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: Config | LanguageModelConfig) -> str:
     """The configuration as YAML text, every key written out."""
-    return yaml.safe_dump(TypeAdapter(Config).dump_python(config, mode="json"), sort_keys=False)
+    return yaml.safe_dump(TypeAdapter(type(config)).dump_python(config, mode="json"), sort_keys=False)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -355,8 +556,8 @@ def _explain(section: type, problem: Any) -> str:
     key = ".".join(location) or "configuration"
     if problem["type"] == "unexpected_keyword_argument":
         parent: Any = section
-        for part in location[:-1]:
-            parent = {f.name: f for f in dataclasses.fields(parent)}[part].default_factory
+        for part in location[:-1]:  # the name of a section, or an element of a list or dictionary of sections
+            parent = get_type_hints(parent)[part] if dataclasses.is_dataclass(parent) else get_args(parent)[-1]
         known = [f.name for f in dataclasses.fields(parent)]
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"

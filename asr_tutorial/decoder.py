@@ -274,10 +274,19 @@ class Decoder(nn.Module):
             raise ValueError(
                 f"tokens must be (batch, length) with batch {encoder_out.shape[0]}, got {tuple(tokens.shape)}"
             )
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = int(tokens.min()), int(tokens.max())
-            if low < 0 or high >= self.vocab_size:
-                raise ValueError(
-                    f"token ids must lie in 0..{self.vocab_size - 1}, got {low}..{high}: "
-                    "ids such as -100 belong in a loss, not in an embedding"
-                )
+        check_ids(tokens, self.vocab_size)
+
+
+def check_ids(tokens: Tensor, vocab_size: int) -> None:
+    """Look at token ids on the CPU, where a wrong one would otherwise end in an obscure error or none.
+
+    Raises:
+        ValueError: an id outside the vocabulary.
+    """
+    if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= vocab_size:
+            raise ValueError(
+                f"token ids must lie in 0..{vocab_size - 1}, got {low}..{high}: "
+                "ids such as -100 belong in a loss, not in an embedding"
+            )

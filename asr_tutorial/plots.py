@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -240,7 +240,69 @@ def learning_curves(metrics: Mapping[str, Any] | str | Path) -> Figure:
             axes.grid(axis="y")
             axes.set_xlim(left=0)
             axes.legend()
+            # Where a stage of progressive training began.
+            for step in {validation["stage_began"] for validation in validations if validation.get("stage_began")}:
+                axes.axvline(step, color="#aaaaaa", linewidth=0.8)
         left.set_ylim(bottom=0)
+    return figure
+
+
+def compare_runs(
+    runs: Mapping[str, Mapping[str, Any]],
+    by: Literal["step", "train_seconds"] = "train_seconds",
+    title: str = "Runs side by side: errors on the dev set while training",
+    axes: Axes | None = None,
+) -> Figure:
+    """Character error rate of several runs over time or steps.
+
+    Args:
+        runs: a run's ``metrics.json`` by the name that it gets in the legend.
+        by: ``step``: optimiser steps; ``train_seconds``: minutes of training, validation not counted.
+        title: above the picture.
+        axes: where to draw; a figure of its own when not given.
+    """
+    with style():
+        figure, axes = _axes(axes, width=7, height=3.4)
+        for place, (name, metrics) in enumerate(runs.items()):
+            validations = metrics["validations"]
+            along = [v[by] / (60 if by == "train_seconds" else 1) for v in validations]
+            _curve(axes, along, [_percent(next(iter(v["dev"].values()))["cer"]) for v in validations], place, name)
+        xlabel = "training (minutes)" if by == "train_seconds" else "optimiser step"
+        axes.set(title=title, xlabel=xlabel, ylabel="character errors (%), cut off at 100")
+        axes.set_ylim(0, 105)
+        axes.set_xlim(left=0)
+        axes.grid(axis="y")
+        axes.legend()
+    return figure
+
+
+def weight_sweep(
+    rows: Sequence[Mapping[str, Any]],
+    title: str = "A language model helps, until it is believed more than the ears",
+    axes: Axes | None = None,
+) -> Figure:
+    """Word error rate over the weight of a language model, a line for each bonus.
+
+    Args:
+        rows: what :meth:`asr_tutorial.recognizer.tune.Tuning.to_dict` has as ``rows``: ``lm_weight``, ``token_bonus``,
+            ``ctc_weight`` and ``wer``; of several shares of CTC the best one is drawn.
+        title: above the picture.
+        axes: where to draw; a figure of its own when not given.
+    """
+    best: dict[float, dict[float, float]] = {}
+    for row in rows:
+        line = best.setdefault(row["token_bonus"], {})
+        line[row["lm_weight"]] = min(100 * row["wer"], line.get(row["lm_weight"], float("inf")))
+    with style():
+        figure, axes = _axes(axes, width=6, height=3.2)
+        for place, (bonus, line) in enumerate(sorted(best.items())):
+            weights = sorted(line)
+            _curve(axes, weights, [line[weight] for weight in weights], place, f"{bonus:g}")
+        lowest, weight = min((wer, weight) for line in best.values() for weight, wer in line.items())
+        axes.plot([weight], [lowest], "o", markersize=9, markerfacecolor="none", color="#222222")
+        axes.set(title=title, xlabel="weight of the language model", ylabel="word error rate (%)")
+        axes.grid(axis="y")
+        axes.legend(title="bonus per token")
     return figure
 
 
@@ -318,7 +380,7 @@ def _label(axis: Any, along: AxisOf, frames_label: str, tokens_label: str) -> No
     axis.set_label_text(tokens_label)
 
 
-def _curve(axes: Axes, steps: Sequence[int], values: Sequence[float], place: int, label: str) -> None:
+def _curve(axes: Axes, steps: Sequence[float], values: Sequence[float], place: int, label: str) -> None:
     axes.plot(
         steps,
         values,

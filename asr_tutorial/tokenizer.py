@@ -260,24 +260,27 @@ def _explain(error: RuntimeError, kind: str, vocab_size: int, lines: Sequence[st
 
 
 def train_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer that a configuration asks for, learnt from the training texts.
+    """The tokenizer that a configuration asks for: one that exists, or one that is learnt from the training texts.
 
     Raises:
-        TextError: texts without characters, or a vocabulary size that they do not allow.
+        TextError: texts without characters, a vocabulary size that they do not allow, or no tokenizer in the folder.
     """
+    if config.folder:
+        return load_tokenizer(config.folder)
     if config.kind == "char":
         return CharTokenizer.train(texts)
     return SentencePieceTokenizer.train(texts, config.kind, config.vocab_size)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Read the tokenizer that was saved in a folder.
+    """Read the tokenizer that was saved in a folder, or in the best checkpoint of a run folder.
 
     Raises:
         TextError: no tokenizer there, or one that cannot be read.
     """
     folder = Path(folder)
-    for kind in (CharTokenizer, SentencePieceTokenizer):
-        if (folder / kind.FILE).is_file():
-            return kind.load(folder / kind.FILE)
+    for place in (folder, folder / "checkpoints" / "best"):
+        for kind in (CharTokenizer, SentencePieceTokenizer):
+            if (place / kind.FILE).is_file():
+                return kind.load(place / kind.FILE)
     raise TextError(f"no tokenizer in {folder}: expected {CharTokenizer.FILE} or {SentencePieceTokenizer.FILE}")

@@ -1,13 +1,16 @@
 """What the tests of the model share: a comparison that says why it matters, and settings of a very small model."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from asr_tutorial.config import Config, ModelConfig, from_dict
+from asr_tutorial.masks import padding_mask
 from asr_tutorial.model import SpeechTransformer, build_model
 
 VOCAB_SIZE = 11
-SMALL = {
+SMALL: dict[str, Any] = {
     "d_model": 16,
     "num_heads": 2,
     "d_ff": 32,
@@ -42,6 +45,28 @@ def small_model(normalize: str = "global", **model: object) -> SpeechTransformer
     network.normalize.mean.fill_(10.0)
     network.normalize.inverse_std.fill_(0.25)
     return network
+
+
+def listening_model(eos: int) -> SpeechTransformer:
+    """Random weights that let the encoder be heard, so that a search ends at another step for each utterance."""
+    model = small_model(decoder_layers=2)
+    assert model.decoder is not None
+    torch.manual_seed(1)
+    nn.init.normal_(model.decoder.out.weight)
+    for layer in model.decoder.layers:
+        nn.init.normal_(layer.cross_attention.out_proj.weight)
+    with torch.no_grad():
+        model.decoder.out.bias[eos] = 2.0
+    return model
+
+
+def encoder_states(lengths: list[int]) -> tuple[Tensor, Tensor]:
+    """Random encoder states of :func:`listening_model`, the same for a length in any batch, and their mask."""
+    encoder_out = torch.zeros(len(lengths), max(lengths), SMALL["d_model"])
+    for row, length in enumerate(lengths):
+        generator = torch.Generator().manual_seed(length)
+        encoder_out[row, :length] = 3 * torch.randn(length, SMALL["d_model"], generator=generator)
+    return encoder_out, padding_mask(torch.tensor(lengths))
 
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:

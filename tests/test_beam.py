@@ -5,11 +5,10 @@ import math
 
 import pytest
 import torch
-from model_checks import small_model
+from model_checks import encoder_states, listening_model
 from torch import Tensor
 
 from asr_tutorial.errors import ConfigError
-from asr_tutorial.masks import padding_mask
 from asr_tutorial.search import (
     SearchOptions,
     beam_search,
@@ -276,31 +275,15 @@ def test_next_token_log_probs():
 
 @pytest.fixture(scope="module")
 def model():
-    """Random weights that let the encoder be heard, so that utterances end at different steps."""
-    network = small_model(decoder_layers=2)
-    torch.manual_seed(1)
-    torch.nn.init.normal_(network.decoder.out.weight)
-    for layer in network.decoder.layers:
-        torch.nn.init.normal_(layer.cross_attention.out_proj.weight)
-    with torch.no_grad():
-        network.decoder.out.bias[EOS] = 2.0
-    return network
+    return listening_model(EOS)
 
 
 LENGTHS = [16, 3, 9, 20, 7, 12, 1]
 ONLY = (BLANK, SOS)
 
 
-def states(lengths: list[int]) -> tuple[Tensor, Tensor]:
-    """Random encoder states, the same for a length in any batch, and their mask."""
-    encoder_out = torch.zeros(len(lengths), max(lengths), 16)
-    for row, length in enumerate(lengths):
-        encoder_out[row, :length] = 3 * torch.randn(length, 16, generator=torch.Generator().manual_seed(length))
-    return encoder_out, padding_mask(torch.tensor(lengths))
-
-
 def run(model, lengths: list[int], **options):
-    return joint_search(model, *states(lengths), SOS, EOS, BLANK, ONLY, SearchOptions(**options))
+    return joint_search(model, *encoder_states(lengths), SOS, EOS, BLANK, ONLY, SearchOptions(**options))
 
 
 ALL_OPTIONS = [
@@ -330,7 +313,7 @@ def test_the_same_alone_and_in_any_batch(model, options):
 def test_the_decoders_beam_search_is_that_of_a_function(model):
     """The tree of keys and values, its pruning included, against a decoder that reads each prefix anew."""
     lengths = [16, 9, 20]
-    encoder_out, mask = states(lengths)
+    encoder_out, mask = encoder_states(lengths)
     for row, length in enumerate(lengths):
 
         def step(prefixes: Tensor, row: int = row) -> Tensor:
@@ -366,7 +349,7 @@ def test_dead_branches_of_the_tree_are_removed(model, monkeypatch):
 
 
 def test_a_beam_of_one_is_greedy_search(model):
-    greedy = greedy_search(model, *states(LENGTHS), SOS, EOS, ONLY)
+    greedy = greedy_search(model, *encoder_states(LENGTHS), SOS, EOS, ONLY)
     beam = run(model, LENGTHS, beam_size=1, ctc_weight=0.0)
     assert {hypothesis.finished for hypothesis in greedy} == {True, False}
     for one, (two,) in zip(greedy, beam, strict=True):
@@ -394,12 +377,12 @@ def test_the_best_list_is_ordered_and_without_repeats(model):
 def test_sampling_repeats_with_a_seed_and_is_greedy_at_a_low_temperature(model):
     def sample(seed: int, **options):
         generator = torch.Generator().manual_seed(seed)
-        found = sample_search(model, *states(LENGTHS), SOS, EOS, ONLY, generator=generator, **options)
+        found = sample_search(model, *encoder_states(LENGTHS), SOS, EOS, ONLY, generator=generator, **options)
         return [hypothesis.tokens for hypothesis in found]
 
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)
-    greedy = [hypothesis.tokens for hypothesis in greedy_search(model, *states(LENGTHS), SOS, EOS, ONLY)]
+    greedy = [hypothesis.tokens for hypothesis in greedy_search(model, *encoder_states(LENGTHS), SOS, EOS, ONLY)]
     assert sample(3, temperature=1e-3) == greedy
     assert sample(4, top_k=1) == sample(5, top_p=1e-6) == greedy
     with pytest.raises(ConfigError, match="top_p above 0"):

@@ -89,6 +89,14 @@ def test_learning_curves_from_a_run_folder(tmp_path):
     assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
 
 
+def test_learning_curves_show_where_stages_began():
+    dev = {"dev": {"loss": 1.0, "wer": 0.5, "cer": 0.5}}
+    began = {5: 0, 10: 0, 15: 12, 20: 12}
+    validations = [{"step": step, "train": {"loss": 1.0}, "dev": dev, "stage_began": at} for step, at in began.items()]
+    for axes in plots.learning_curves({"validations": validations}).axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linewidth() == 0.8] == [12]
+
+
 def test_learning_curves_before_the_first_validation():
     assert plots.learning_curves({"validations": []}).axes[0].get_title(loc="left") == "No validation yet"
 

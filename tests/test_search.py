@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from model_checks import VOCAB_SIZE, small_model
+from model_checks import VOCAB_SIZE, encoder_states, listening_model, small_model
 from torch import Tensor
 
 from asr_tutorial.ctc import ctc_loss
@@ -130,40 +130,24 @@ def test_an_utterance_without_frames_gives_nothing():
 
 @pytest.fixture
 def random_model():
-    """Random weights that let the encoder be heard, so that utterances end at different steps."""
-    model = small_model(decoder_layers=2)
-    torch.manual_seed(1)
-    torch.nn.init.normal_(model.decoder.out.weight)
-    for layer in model.decoder.layers:
-        torch.nn.init.normal_(layer.cross_attention.out_proj.weight)
-    with torch.no_grad():
-        model.decoder.out.bias[EOS] = 2.0
-    return model
-
-
-def states(lengths: list[int]) -> tuple[Tensor, Tensor]:
-    """Random encoder states, the same for a length in any batch, and their mask."""
-    encoder_out = torch.zeros(len(lengths), max(lengths), 16)
-    for row, length in enumerate(lengths):
-        encoder_out[row, :length] = 3 * torch.randn(length, 16, generator=torch.Generator().manual_seed(length))
-    return encoder_out, padding_mask(torch.tensor(lengths))
+    return listening_model(EOS)
 
 
 def test_same_alone_and_in_any_batch(random_model):
     lengths = [16, 3, 9, 20, 7, 12, 1]
     options = {"sos": SOS, "eos": EOS, "forbidden": (BLANK, SOS)}
-    together = greedy_search(random_model, *states(lengths), **options)
+    together = greedy_search(random_model, *encoder_states(lengths), **options)
     assert len({len(hypothesis.tokens) for hypothesis in together}) > 2, "the utterances end at different steps"
     assert {hypothesis.finished for hypothesis in together} == {True, False}, "some reach their limit, some say EOS"
     for length, found in zip(lengths, together, strict=True):
-        (alone,) = greedy_search(random_model, *states([length]), **options)
+        (alone,) = greedy_search(random_model, *encoder_states([length]), **options)
         assert found.tokens == alone.tokens, f"{length} frames: {alone.tokens} alone, {found.tokens} in a batch"
         assert found.score == pytest.approx(alone.score, abs=1e-4), "and the same score"
         assert found.finished == alone.finished
 
 
 def test_score_is_that_of_the_model_without_a_cache(random_model):
-    encoder_out, mask = states([12, 7, 20])
+    encoder_out, mask = encoder_states([12, 7, 20])
     for row, found in enumerate(greedy_search(random_model, encoder_out, mask, SOS, EOS, max_length=5)):
         tokens = torch.tensor([[SOS, *found.tokens]])
         said = torch.tensor([*found.tokens, EOS] if found.finished else found.tokens)
@@ -180,7 +164,7 @@ def test_score_is_that_of_the_model_without_a_cache(random_model):
 def test_a_model_without_decoder_says_what_to_do():
     model = small_model(decoder_layers=0)
     with pytest.raises(ConfigError, match=r"no decoder.*--search ctc"):
-        greedy_search(model, *states([5]), SOS, EOS)
+        greedy_search(model, *encoder_states([5]), SOS, EOS)
 
 
 # Joint search

@@ -1,45 +1,29 @@
-"""The command line: ``asr-tutorial train | evaluate | transcribe | align | overfit | diagnose | demo | config | data``.
+"""The command line: ``asr-tutorial train | overfit | diagnose | demo | config``, and what stands in other modules.
 
-``data`` has commands of its own; those of the course (``start``, ``check`` and so on) stand in ``course``.
+``recognise`` has the commands that use a trained model, ``course`` those of the course (``start``, ``check`` and so
+on); ``data`` and ``lm`` have commands of their own.
 
 Heavy modules are imported inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from asr_tutorial.cli import course, data
+from asr_tutorial.cli import course, data, language_model, recognise
 from asr_tutorial.cli.common import (
     CodeName,
     Commands,
-    SearchName,
     console_log,
     overrides_of,
     passes_overrides,
-    save_figure,
-    use_code,
 )
-from asr_tutorial.cli.searching import (
-    BeamSize,
-    CoveragePenalty,
-    CTCWeight,
-    LengthPenalty,
-    NBest,
-    RepeatPenalty,
-    Temperature,
-    search_options,
-)
-
-if TYPE_CHECKING:
-    from asr_tutorial.recognizer import Recognizer
+from asr_tutorial.cli.searching import Code
 
 app = typer.Typer(
     cls=Commands,
@@ -52,31 +36,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(language_model.app, name="lm")
+app.add_typer(recognise.app)
 app.add_typer(course.app)
 
 ConfigName = Annotated[
     str, typer.Option("--config", "-c", help="A configuration of the package, or a YAML file.", metavar="NAME|FILE")
-]
-Checkpoint = Annotated[
-    Path,
-    typer.Option("--checkpoint", "-m", help="Checkpoint folder, or run folder (its best checkpoint).", metavar="DIR"),
-]
-Search = Annotated[
-    SearchName,
-    typer.Option(
-        help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. prefix, attention, joint: beam "
-        "searches with the CTC head, the decoder, both."
-    ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-Code = Annotated[
-    CodeName,
-    typer.Option(
-        help="mine: with your own answers from the course in the place of our code.",
-        callback=use_code,
-        envvar="ASR_TUTORIAL_CODE",
-        is_eager=True,
-    ),
 ]
 
 
@@ -207,152 +172,6 @@ def diagnose(
         raise typer.Exit(1)
 
 
-@app.command()
-def evaluate(
-    checkpoint: Checkpoint,
-    corpus: Annotated[
-        str, typer.Option(help="Folder below which LibriSpeech's files lie, manifest, or folder of .npy features.")
-    ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
-    search: Search = SearchName.greedy,
-    beam_size: BeamSize = None,
-    nbest: NBest = None,
-    ctc_weight: CTCWeight = None,
-    length_penalty: LengthPenalty = None,
-    coverage_penalty: CoveragePenalty = None,
-    temperature: Temperature = None,
-    repeat_penalty: RepeatPenalty = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write figures and transcripts there.", metavar="FILE")
-    ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Show so many of the worst utterances.")] = 0,
-    device: Device = "auto",
-    code: Code = CodeName.ours,
-) -> None:
-    """Word and character error rate on a corpus.
-
-    Examples:
-
-      asr-tutorial evaluate --checkpoint runs/MY_RUN --corpus tinyspeech/test
-
-      asr-tutorial evaluate -m runs/MY_RUN --corpus my/recordings.tsv --search ctc --json figures.json --worst 10
-
-      asr-tutorial evaluate -m runs/MY_RUN --corpus tinyspeech/test --search joint --beam-size 20 --ctc-weight 0.4
-    """
-    from tqdm import tqdm
-
-    from asr_tutorial import metrics
-    from asr_tutorial.corpus import read_corpus
-
-    options = search_options(
-        search,
-        beam_size=beam_size,
-        n_best=nbest,
-        ctc_weight=ctc_weight,
-        length_penalty=length_penalty,
-        coverage_penalty=coverage_penalty,
-        temperature=temperature,
-        repeat_penalty=repeat_penalty,
-    )
-    recognizer = _load(checkpoint, device)
-    utterances = read_corpus(corpus)
-    total = min(len(utterances), limit or len(utterances))
-    with tqdm(total=total, unit="utt", leave=False, disable=not sys.stderr.isatty()) as bar:
-        result = recognizer.evaluate(utterances, search.value, limit, on_progress=bar.update, options=options)
-    for skip in result.skipped:
-        typer.echo(f"skipped {skip.id}: {skip.reason}", err=True)
-    for name, counts in (("WER", result.words), ("CER", result.characters)):
-        typer.echo(
-            f"{name} {100 * counts.rate:6.2f} %  ({counts.substitutions} substitutions, {counts.deletions} deletions, "
-            f"{counts.insertions} insertions in {counts.reference})"
-        )
-    typer.echo(
-        f"{result.utterances} utterances, {result.audio_seconds:.1f} s of audio, real-time factor {result.rtf:.4f}, "
-        f"search {search.value}" + (f", {len(result.skipped)} skipped" if result.skipped else "")
-    )
-    for item in metrics.worst(result.results, worst):
-        typer.echo(
-            f"\n{item.id}  WER {100 * item.words.rate:.0f} %\n  said   {item.reference}\n  heard  {item.hypothesis}"
-        )
-    if json_file is not None:
-        _write_json(json_file, {"checkpoint": str(checkpoint), "corpus": str(utterances.path), **result.to_dict()})
-
-
-@app.command()
-def transcribe(
-    checkpoint: Checkpoint,
-    files: Annotated[list[Path], typer.Argument(help="Audio in any format that libsndfile reads.", metavar="FILES...")],
-    search: Search = SearchName.greedy,
-    beam_size: BeamSize = None,
-    nbest: NBest = None,
-    ctc_weight: CTCWeight = None,
-    length_penalty: LengthPenalty = None,
-    coverage_penalty: CoveragePenalty = None,
-    temperature: Temperature = None,
-    repeat_penalty: RepeatPenalty = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list with scores, confidences and alternatives.")
-    ] = False,
-    device: Device = "auto",
-    code: Code = CodeName.ours,
-) -> None:
-    """Write down what is said in audio files: any sample rate, mono or stereo, any length.
-
-    Audio of more than 30 s is split at pauses.
-
-    Examples:
-
-      asr-tutorial transcribe --checkpoint runs/MY_RUN speech.flac
-
-      asr-tutorial transcribe -m runs/MY_RUN *.wav --search joint --nbest 5 --json
-    """
-    options = search_options(
-        search,
-        beam_size=beam_size,
-        n_best=nbest,
-        ctc_weight=ctc_weight,
-        length_penalty=length_penalty,
-        coverage_penalty=coverage_penalty,
-        temperature=temperature,
-        repeat_penalty=repeat_penalty,
-    )
-    recognizer = _load(checkpoint, device)
-    transcripts = recognizer.transcribe([str(file) for file in files], search=search.value, options=options)
-    if as_json:
-        records = [{"file": str(file), **asdict(item)} for file, item in zip(files, transcripts, strict=True)]
-        typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
-        return
-    for file, transcript in zip(files, transcripts, strict=True):
-        typer.echo(transcript.text if len(files) == 1 else f"{file}\t{transcript.text}")
-
-
-@app.command()
-def align(
-    checkpoint: Checkpoint,
-    file: Annotated[Path, typer.Argument(help="Audio file.", metavar="FILE")],
-    text: Annotated[str | None, typer.Option(help="What is said; default: what is recognised.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw words and CTC posteriors there.", metavar="PNG")] = None,
-    search: Search = SearchName.greedy,
-    device: Device = "auto",
-) -> None:
-    """When each word is spoken: start and end in seconds, word, and mean log-probability.
-
-    Examples:
-
-      asr-tutorial align --checkpoint runs/MY_RUN speech.flac --plot words.png
-
-      asr-tutorial align -m runs/MY_RUN speech.flac --text "GOOD DAY"
-    """
-    recognizer = _load(checkpoint, device)
-    aligned = recognizer.align(str(file), text, search=search.value)
-    for word in aligned.words:
-        typer.echo(f"{word.start:8.2f} {word.end:8.2f}  {word.text}  ({word.score:.2f})")
-    if plot is not None:
-        from asr_tutorial.demo.page import alignment_figure
-
-        save_figure(alignment_figure(recognizer, str(file), aligned), plot)
-
-
 @app.command(context_settings=passes_overrides)
 def demo(
     context: typer.Context,
@@ -377,6 +196,34 @@ def demo(
 
     console_log()
     run_demo(load_config(config, overrides_of(context.args)), run_dir)
+
+
+@app.command()
+def recipe(
+    name: Annotated[
+        str, typer.Argument(help="mini-librispeech, tinyspeech, or a YAML file.", metavar="NAME|FILE")
+    ] = "mini-librispeech",
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: runs/recipe_NAME.", metavar="DIR")] = None,
+    scale: Annotated[
+        float, typer.Option(help="Factor on the optimiser steps of every training, for a small machine.")
+    ] = 1.0,
+) -> None:
+    """From a corpus to a table of results: language models, recognisers in several ways, every search.
+
+    Can be stopped at any time: the same command goes on, and what is done is not done again.
+
+    Examples:
+
+      asr-tutorial recipe mini-librispeech --out runs/mini
+
+      asr-tutorial recipe tinyspeech --scale 0.2
+    """
+    from asr_tutorial.recipe import load_recipe, run_recipe
+
+    console_log()
+    loaded = load_recipe(name, scale)
+    page = run_recipe(loaded, out or Path("runs") / f"recipe_{loaded.name}", scale)
+    typer.echo(f"results: {page}")
 
 
 @app.command(context_settings=passes_overrides)
@@ -414,18 +261,3 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(leaving.code if isinstance(leaving.code, int) else bool(leaving.code))
-
-
-def _load(checkpoint: Path, device: str) -> Recognizer:
-    import asr_tutorial
-
-    return asr_tutorial.load(checkpoint, device)
-
-
-def _write_json(path: Path, values: dict[str, object]) -> None:
-    from asr_tutorial.errors import UserError
-
-    try:
-        path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -191,6 +191,22 @@ def _largest(values: Array, count: int) -> Array:
     return possible if len(possible) else places[:1]
 
 
+def prefix_log_probs(lm: LanguageModel, prefixes: list[Prefix], vocab: int) -> Array:
+    """What a language model says of some prefixes, (n, vocab) in float64.
+
+    Raises:
+        ConfigError: it answers with another shape.
+    """
+    answer: Any = lm(prefixes)
+    answer = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=np.float64)
+    if answer.shape != (len(prefixes), vocab):
+        raise ConfigError(
+            f"the language model gave shape {answer.shape} for {len(prefixes)} prefixes: it must give (prefixes, "
+            f"vocab) = {(len(prefixes), vocab)}, a log-probability for each token of the recogniser's vocabulary"
+        )
+    return answer
+
+
 class _PrefixTree:
     """All prefixes met so far; each is a node that knows its parent and its last token. Node 0 is the empty one."""
 
@@ -218,8 +234,10 @@ class _Fusion:
     """What language model and bonus add to each prefix of a tree, asked for once and kept."""
 
     def __init__(self, lm: LanguageModel | None, weight: float, bonus: float, eos: int | None, vocab: int) -> None:
-        self.lm, self.weight, self.bonus, self.eos, self.vocab = lm, weight, bonus, eos, vocab
-        self.needed = lm is not None or bonus != 0
+        # A weight of 0 is no language model: 0 times minus infinity would be no number.
+        self.lm = lm if weight else None
+        self.weight, self.bonus, self.eos, self.vocab = weight, bonus, eos, vocab
+        self.needed = self.lm is not None or bonus != 0
         self._rows: dict[int, Array] = {}
         self._totals: dict[int, float] = {}
 
@@ -230,14 +248,7 @@ class _Fusion:
             return
         rows = np.full((len(new), self.vocab), float(self.bonus))
         if self.lm is not None:
-            answer: Any = self.lm([tree.prefix(node) for node in new])
-            answer = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer, dtype=np.float64)
-            if answer.shape != rows.shape:
-                raise ConfigError(
-                    f"the language model gave shape {answer.shape} for {len(new)} prefixes: it must give (prefixes, "
-                    f"vocab) = {rows.shape}, a log-probability for each token of the recogniser's vocabulary"
-                )
-            rows += self.weight * answer
+            rows += self.weight * prefix_log_probs(self.lm, [tree.prefix(node) for node in new], self.vocab)
         for node, row in zip(new, rows, strict=True):
             parent = tree.parents[node]
             self._rows[node] = row

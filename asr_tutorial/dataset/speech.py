@@ -163,7 +163,12 @@ class SpeechLoader:
         self.workers = workers
         self.rank = rank
         self.world_size = world_size
+        self._used: Sequence[int] = range(len(dataset))
         self._planned: tuple[int, list[BatchPlan], list[float]] | None = None
+
+    def restrict(self, indices: Sequence[int]) -> None:
+        """Use only some utterances of the dataset from now on, by their numbers; an epoch is a pass over these."""
+        self._used, self._planned = indices, None
 
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """This rank's batches of an epoch from number ``start`` on; those before it cost nothing."""
@@ -225,13 +230,16 @@ class SpeechLoader:
         if self.shuffle:
             draws = np.random.default_rng([self.seed, epoch, 1]).integers(len(choices), size=len(self.dataset))
             speeds = [choices[draw] for draw in draws]
-            lengths = self.dataset.lengths(speeds)
+        every = self.dataset.lengths(speeds)
+        lengths = [every[index] for index in self._used]
+        if self.shuffle:
             sampler = BucketBatchSampler(lengths, self.batch_frames, self.frame_multiple, self.seed)
             sampler.set_epoch(epoch)
             plans = sampler.plans()
         else:
-            plans = sequential_batches(self.dataset.lengths(speeds), self.batch_frames, self.frame_multiple)
+            plans = sequential_batches(lengths, self.batch_frames, self.frame_multiple)
             plans = plans[self.rank :: self.world_size]
+        plans = [plan._replace(indices=[self._used[place] for place in plan.indices]) for plan in plans]
         self._planned = (epoch, plans, speeds)
         return plans, speeds
 

@@ -82,19 +82,21 @@ class SpecAugment(nn.Module):
     def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
         self.config = config
+        self.limit = 1.0
+        """What a strength of 1 is multiplied by: a stage of progressive training may want narrower masks."""
         # A tensor, since a Python number that changes while training would make torch.compile start again.
         self.register_buffer("_strength", torch.ones(()), persistent=False)
 
     @property
     def strength(self) -> float:
-        """Factor in [0, 1] on the largest width of all masks."""
+        """Factor in [0, 1] on the largest width of all masks; it is set as a share of ``limit``."""
         return float(self._strength)
 
     @strength.setter
     def strength(self, value: float) -> None:
         if not 0 <= value <= 1:
             raise ValueError(f"strength must lie in [0, 1], not {value}")
-        self._strength.fill_(value)
+        self._strength.fill_(value * self.limit)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Hide bands and stretches of each utterance, other ones for each.

@@ -7,10 +7,13 @@
     recognizer = asr_tutorial.load("runs/my_run")
     print(recognizer.transcribe("speech.flac"))
 
-The order in which to read: ``inputs`` (audio of any kind), ``decoding`` (one batch), ``recognizer``, ``results``.
+The order in which to read: ``inputs`` (audio of any kind), ``listener`` (from audio to features), ``decoding`` (one
+batch), ``recognizer``, ``aligner`` (when each word was spoken), ``fusing`` (a language model beside it), ``tune``
+(which weights suit the two), ``results``.
 """
 
-from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, default_options, evaluating
+from asr_tutorial.modes import evaluating
+from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, default_options
 from asr_tutorial.recognizer.inputs import MAX_SECONDS, MIN_SECONDS
 from asr_tutorial.recognizer.recognizer import Recognizer, load, pick_device
 from asr_tutorial.recognizer.results import (

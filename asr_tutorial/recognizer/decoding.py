@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from asr_tutorial.ctc import PrefixScorer, prefix_beam_search
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.model import SpeechTransformer
+from asr_tutorial.modes import evaluating
 from asr_tutorial.recognizer.results import Alternative, Decoded, Heard, Search
-from asr_tutorial.search import Hypothesis, SearchOptions, greedy_search, joint_search
+from asr_tutorial.search import Hypothesis, SearchOptions, TokenModel, greedy_search, joint_search
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -38,25 +38,13 @@ class FeatureBatch:
     """(batch,) real frames."""
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients; afterwards each module is in the mode that it was found in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def decode_batch(
     model: SpeechTransformer,
     tokenizer: Tokenizer,
     batch: HasFeatures,
     search: Search = "greedy",
     options: SearchOptions | None = None,
+    language_model: TokenModel | None = None,
 ) -> list[Decoded]:
     """Recognise one batch of features; validation during training uses it too.
 
@@ -69,6 +57,7 @@ def decode_batch(
             text, by a beam search over prefixes; ``"attention"``: the decoder's, by a beam search; ``"joint"``: a beam
             search that both heads score.
         options: of a beam search; :func:`default_options` when not given.
+        language_model: of the model's tokens, on its device; the three beam searches ask it, with ``lm_weight``.
 
     Returns:
         What was recognised of each utterance, in the order of the batch.
@@ -87,13 +76,15 @@ def decode_batch(
         if search == "ctc":
             hypotheses = _best_paths(model.ctc_log_probs(encoder_out), frames, blank)
         elif search == "prefix":
-            hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options)
+            hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options, language_model)
         elif search == "greedy":
             hypotheses = [[best] for best in greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)]
         else:
             if search == "attention":
                 options = replace(options, ctc_weight=0.0)
-            hypotheses = joint_search(model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options)
+            hypotheses = joint_search(
+                model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options, language_model
+            )
     # Of CTC every frame is a decision; of the decoder every token, and the end of sentence too.
     decisions = [
         count if search in ("ctc", "prefix") else len(found[0].tokens) + 1
@@ -172,11 +163,28 @@ def _best_paths(log_probs: Tensor, frames: Tensor, blank: int) -> list[list[Hypo
 
 
 def _prefix_beams(
-    log_probs: Tensor, frames: Tensor, blank: int, eos: int, options: SearchOptions
+    log_probs: Tensor,
+    frames: Tensor,
+    blank: int,
+    eos: int,
+    options: SearchOptions,
+    language_model: TokenModel | None = None,
 ) -> list[list[Hypothesis]]:
     """CTC prefix beam search; the best text of each utterance with the log-probability of each of its tokens."""
-    beams = prefix_beam_search(log_probs, frames, blank, options.beam_size, options.n_best)
-    hypotheses = [[Hypothesis(h.tokens, h.score, True, h.log_prob) for h in beam] for beam in beams]
+    beams = prefix_beam_search(
+        log_probs,
+        frames,
+        blank,
+        options.beam_size,
+        options.n_best,
+        lm=language_model.of_prefixes() if language_model is not None and options.lm_weight > 0 else None,
+        lm_weight=options.lm_weight,
+        token_bonus=options.token_bonus,
+        eos=eos,
+    )
+    hypotheses = [
+        [Hypothesis(h.tokens, h.score, True, h.log_prob, lm_score=h.lm_score) for h in beam] for beam in beams
+    ]
     for beam, shares in zip(
         hypotheses, _conditional([beam[0].tokens for beam in hypotheses], log_probs, frames, blank, eos), strict=True
     ):

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from asr_tutorial import metrics
-from asr_tutorial.audio import Samples, split_at_pauses
-from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
+from asr_tutorial.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from asr_tutorial.config import Config
 from asr_tutorial.corpus import Corpus, Skip, Utterance, read_corpus
-from asr_tutorial.ctc import forced_align
-from asr_tutorial.errors import AudioError, ConfigError, CorpusError, TextError, UserError
-from asr_tutorial.features import FeatureExtractor
-from asr_tutorial.model import SpeechTransformer
-from asr_tutorial.recognizer.decoding import (
-    FeatureBatch,
-    check_search,
-    decode_batch,
-    evaluating,
-    joined,
-    word_positions,
-)
-from asr_tutorial.recognizer.inputs import MAX_SECONDS, Audio, batches, duration, read_features, waveform
-from asr_tutorial.recognizer.results import (
-    AlignedText,
-    Decoded,
-    Evaluation,
-    Search,
-    TimedText,
-    Transcript,
-)
-from asr_tutorial.search import SearchOptions
+from asr_tutorial.errors import ConfigError, CorpusError, UserError
+from asr_tutorial.language_model import LanguageModel, load_language_model
+from asr_tutorial.recognizer.aligner import Aligner
+from asr_tutorial.recognizer.decoding import check_search, decode_batch, default_options, joined
+from asr_tutorial.recognizer.fusing import read_recommended, token_model, write_recommended
+from asr_tutorial.recognizer.inputs import Audio, batches, duration
+from asr_tutorial.recognizer.results import Decoded, Evaluation, Search, Transcript
+from asr_tutorial.search import SearchOptions, TokenModel
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -57,39 +41,77 @@ def pick_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def load(folder: str | Path, device: str = "auto") -> Recognizer:
+def load(folder: str | Path, device: str = "auto", language_model: str | Path | None = None) -> Recognizer:
     """A recogniser from a checkpoint folder or a run folder.
+
+    Args:
+        folder: of the recogniser.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        language_model: folder of one that beam searches ask too, see :meth:`Recognizer.use_language_model`.
 
     Raises:
         CheckpointError: the folder holds no checkpoint, or one that is incomplete or corrupt.
+        ConfigError: the language model does not fit.
     """
-    return Recognizer(*load_checkpoint(folder, pick_device(device)))
+    folder = find_checkpoint(folder)
+    recognizer = Recognizer(*load_checkpoint(folder, pick_device(device)), read_recommended(folder))
+    recognizer.use_language_model(language_model)
+    return recognizer
 
 
-class Recognizer:
+class Recognizer(Aligner):
     """A model with its tokenizer and feature extractor.
 
     Args:
         model: from :func:`asr_tutorial.model.build_model`.
         tokenizer: the one that the model was trained with.
         config: the configuration that the model was built from.
+        recommended: settings by search that suit the model, see
+            :func:`~asr_tutorial.recognizer.fusing.write_recommended`.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, config: Config) -> None:
-        self.model = cast(SpeechTransformer, model)
-        self.tokenizer = tokenizer
-        self.config = config
-        # Dither is for training: recognition gives the same text each time.
-        self._extractor = FeatureExtractor(replace(config.features, dither=0.0))
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        config: Config,
+        recommended: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, config)
+        self.recommended = recommended or {}
+        self.language_model: TokenModel | None = None
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+    def use_language_model(self, language_model: LanguageModel | str | Path | None) -> None:
+        """Let beam searches ask a language model too (shallow fusion, with ``lm_weight``); None: none any more.
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second that the model works with; other rates are resampled to it."""
-        return self.config.features.sample_rate
+        Args:
+            language_model: one, or its folder: a Transformer of the recogniser's tokens, or an n-gram model of words.
+
+        Raises:
+            CheckpointError: no language model there.
+            ConfigError: the vocabularies differ.
+        """
+        if language_model is None:
+            self.language_model = None
+            return
+        name = "the language model"
+        if isinstance(language_model, str | Path):
+            name = f"the language model {language_model}"
+            language_model = load_language_model(language_model)
+        if isinstance(language_model.model, nn.Module):
+            language_model.model.to(self.device).eval()
+        self.language_model = token_model(language_model, self.tokenizer, name)
+
+    def search_options(self, search: Search, **given: Any) -> SearchOptions | None:
+        """The options that are given, and for the rest what the checkpoint recommends, or what suits the search.
+
+        Returns:
+            None for a search that has no options.
+        """
+        if search in ("greedy", "ctc"):
+            return None
+        with_lm = self.recommended.get(f"{search}+lm", {}) if self.language_model is not None else {}
+        return default_options(search, **{**self.recommended.get(search, {}), **with_lm, **given})
 
     def save(self, folder: str | Path, half: bool = False) -> None:
         """Write a checkpoint that :func:`load` reads.
@@ -98,6 +120,8 @@ class Recognizer:
             CheckpointError: the disk is full or the folder cannot be written.
         """
         save_checkpoint(folder, self.model, self.tokenizer, self.config, half=half)
+        if self.recommended:
+            write_recommended(folder, self.recommended)
 
     @overload
     def transcribe(
@@ -131,7 +155,8 @@ class Recognizer:
                 tuple of these.
             sample_rate: of samples, in Hz; None: the model's own (16 kHz by default). Files know their rate.
             search: ``"greedy"``, ``"ctc"``, ``"prefix"``, ``"attention"`` or ``"joint"``, see :func:`decode_batch`.
-            options: of the last three, which are beam searches: beam size, alternatives, penalties.
+            options: of the last three, which are beam searches: beam size, alternatives, penalties, the weight of a
+                language model; None: :meth:`search_options`.
 
         Returns:
             A :class:`Transcript`; for a list one each, in its order.
@@ -141,6 +166,7 @@ class Recognizer:
             ConfigError: as :func:`decode_batch`.
         """
         check_search(self.model, search, options)
+        options = options or self.search_options(search)
         items: list[Audio] = list(audio) if isinstance(audio, list | tuple) else [audio]
         seconds = [duration(item, sample_rate or self.sample_rate) for item in items]
         transcripts: dict[int, Transcript] = {}
@@ -152,46 +178,6 @@ class Recognizer:
                 )
         ordered = [transcripts[index] for index in range(len(items))]
         return ordered if isinstance(audio, list | tuple) else ordered[0]
-
-    def align(
-        self,
-        audio: Audio,
-        text: str | None = None,
-        sample_rate: int | None = None,
-        search: Search = "greedy",
-    ) -> AlignedText:
-        """When each word and token was spoken, by the best path through the CTC head's posteriors (Viterbi).
-
-        CTC posteriors are peaks: a token's time is where the model is sure of it, which is shorter than the sound and
-        may be a tenth of a second behind it. Nothing in the loss says when a token should come, and a model may find it
-        easier to wait; chapter 07 shows how much ours does. The time of a frame is that of the middle of what it looks
-        at. A frame of the encoder is 40 ms by default.
-
-        Args:
-            audio: as for :meth:`transcribe`.
-            text: what is said; None: what is recognised.
-            sample_rate: of samples, in Hz.
-            search: how the text is recognised when it is not given.
-
-        Raises:
-            AudioError: as :meth:`transcribe`, or a text is given for audio of more than 30 s.
-            TextError: the text has characters that the tokenizer lacks, or more tokens than the audio has frames.
-        """
-        samples = self._waveform(audio, sample_rate)
-        seconds = len(samples) / self.sample_rate
-        if text is not None and seconds > MAX_SECONDS:
-            raise AudioError(
-                f"{seconds:.1f} s of audio are too long to align with a given text: at most {MAX_SECONDS:g} s; split "
-                "audio and text, or leave the text out"
-            )
-        aligned = AlignedText("", [], [])
-        for start, end in split_at_pauses(samples, self.sample_rate, MAX_SECONDS):
-            features = self._extract(samples[start:end])
-            piece = self._align_features(features, text, search, offset=start / self.sample_rate)
-            aligned = AlignedText(
-                f"{aligned.text} {piece.text}".strip(), aligned.words + piece.words, aligned.tokens + piece.tokens
-            )
-        return aligned
 
     def evaluate(
         self,
@@ -210,7 +196,7 @@ class Recognizer:
             limit: only the first so many utterances.
             batch_seconds: audio in a batch; None: as in training.
             on_progress: called with the number of utterances after each batch.
-            options: as for :meth:`transcribe`.
+            options: as for :meth:`transcribe`; None: :meth:`search_options`.
 
         Returns:
             The figures; utterances that cannot be used (unreadable audio, no transcript) are in ``skipped``.
@@ -218,40 +204,28 @@ class Recognizer:
         Raises:
             CorpusError: no utterance can be used.
         """
-        check_search(self.model, search, options)
         corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
-        skipped = list(corpus.skipped)
-        utterances = []
-        for utterance in corpus.utterances[:limit]:
-            if utterance.text is None:
-                skipped.append(Skip(utterance.id, "it has no transcript"))
-            else:
-                utterances.append(utterance)
+        skipped = [
+            *corpus.skipped,
+            *(Skip(u.id, "it has no transcript") for u in corpus.utterances[:limit] if u.text is None),
+        ]
+        utterances = [utterance for utterance in corpus.utterances[:limit] if utterance.text is not None]
+        options = options or self.search_options(search)
         started = time.perf_counter()
-        results: dict[int, metrics.UtteranceResult] = {}
-        found: dict[int, Decoded] = {}
-        budget = batch_seconds or self.config.data.batch_seconds
-        for group in batches([utterance.seconds for utterance in utterances], budget):
-            usable, inputs = [], []
-            for index in group:
-                try:
-                    inputs.append(self._read(utterances[index]))
-                    usable.append(index)
-                except UserError as error:
-                    skipped.append(Skip(utterances[index].id, str(error)))
-            for index, decoded in zip(usable, self._decode(inputs, search, options), strict=True):
-                utterance, found[index] = utterances[index], decoded
-                # The reference in the tokenizer's letter case: a transcript in lower case is not a wrong one.
-                results[index] = metrics.UtteranceResult(
-                    utterance.id, self.tokenizer.normalize(utterance.text or ""), decoded.text, utterance.seconds
-                )
-            if on_progress is not None:
-                on_progress(len(group))
+        found, unusable = self.decode_corpus(utterances, search, batch_seconds, on_progress, options)
+        skipped += unusable
         processing_seconds = time.perf_counter() - started
-        if not results:
+        # The reference in the tokenizer's letter case: a transcript in lower case is not a wrong one.
+        ordered = [
+            metrics.UtteranceResult(
+                utterance.id, self.tokenizer.normalize(utterance.text or ""), decoded.text, utterance.seconds
+            )
+            for utterance, decoded in zip(utterances, found, strict=True)
+            if decoded is not None
+        ]
+        if not ordered:
             reasons = "; ".join(f"{skip.id}: {skip.reason}" for skip in skipped[:3])
             raise CorpusError(f"no utterance of the corpus can be evaluated ({reasons or 'it is empty'})")
-        ordered = [results[index] for index in sorted(results)]
         references = [result.reference for result in ordered]
         hypotheses = [result.hypothesis for result in ordered]
         return Evaluation(
@@ -262,173 +236,48 @@ class Recognizer:
             search=search,
             results=ordered,
             skipped=skipped,
-            decoded=[found[index] for index in sorted(results)],
+            decoded=[decoded for decoded in found if decoded is not None],
+            options=options,
         )
 
-    def ctc_posteriors(self, audio: Audio, sample_rate: int | None = None) -> tuple[Tensor, Tensor]:
-        """What the CTC head hears, for a picture.
+    def decode_corpus(
+        self,
+        utterances: Sequence[Utterance],
+        search: Search = "greedy",
+        batch_seconds: float | None = None,
+        on_progress: Callable[[int], object] | None = None,
+        options: SearchOptions | None = None,
+    ) -> tuple[list[Decoded | None], list[Skip]]:
+        """Recognise utterances, with or without transcripts.
 
         Args:
-            audio: as for :meth:`transcribe`, of at most 30 s.
-            sample_rate: of samples, in Hz.
+            utterances: of a corpus.
+            search: as for :meth:`transcribe`.
+            batch_seconds: audio in a batch; None: as in training.
+            on_progress: called with the number of utterances after each batch.
+            options: as for :meth:`transcribe`; None: :meth:`search_options`.
 
         Returns:
-            features (frames, n_mels), raw log-mel, and log-probabilities (encoder_frames, vocab).
-
-        Raises:
-            AudioError: as :meth:`transcribe`, or the audio is too long.
+            What was recognised of each utterance, None where it cannot be read; and which these are, with the reasons.
         """
-        features = self._one_piece(audio, sample_rate)
-        return features, self._ctc_log_probs(self._collate([features]))
-
-    def token_posteriors(self, audio: Audio, aligned: AlignedText) -> tuple[Tensor, Tensor, Tensor]:
-        """How probable the CTC head finds each token of an aligned text, for :func:`asr_tutorial.plots.alignment`.
-
-        Returns:
-            features (frames, n_mels), probabilities of the tokens (encoder_frames, tokens), of blank (encoder_frames,).
-        """
-        features, log_probs = self.ctc_posteriors(audio)
-        ids = self._encode(aligned.text)
-        return features, log_probs[:, ids].exp(), log_probs[:, self.tokenizer.blank_id].exp()
-
-    def attention_maps(
-        self, audio: Audio, text: str | None = None, sample_rate: int | None = None
-    ) -> tuple[list[str], dict[str, Tensor]]:
-        """Where each token of a text looks.
-
-        Args:
-            audio: as for :meth:`transcribe`, of at most 30 s.
-            text: what the decoder is given; None: what greedy search recognises.
-            sample_rate: of samples, in Hz.
-
-        Returns:
-            The tokens that the decoder's positions predict, ``<eos>`` last, and attention weights
-            (heads, queries, keys) by name, such as ``decoder.1.cross_attention``.
-
-        Raises:
-            AudioError: as :meth:`transcribe`, or the audio is too long.
-            ConfigError: the model has no decoder.
-            TextError: the text has characters that the tokenizer lacks.
-        """
-        check_search(self.model, "greedy")
-        batch = self._collate([self._one_piece(audio, sample_rate)])
-        if text is None:
-            text = decode_batch(self.model, self.tokenizer, batch, "greedy")[0].text
-        ids = self._encode(text)
-        tokens_in = torch.tensor([[self.tokenizer.sos_id, *ids]], device=self.device)
-        with evaluating(self.model):
-            output = self.model(batch.features, batch.feature_lengths, tokens_in, need_weights=True)
-        frames = int(output.encoder_mask.sum())
-        maps = {}
-        for name, weights in output.attention_maps.items():
-            weights = weights[0]  # (heads, queries, keys)
-            if name.startswith("encoder"):
-                weights = weights[:, :frames, :frames]
-            elif name.endswith("cross_attention"):
-                weights = weights[:, :, :frames]
-            maps[name] = weights
-        return [self.tokenizer.id_to_token(token) for token in [*ids, self.tokenizer.eos_id]], maps
-
-    @property
-    def frame_seconds(self) -> float:
-        """Seconds from one frame of the features to the next."""
-        return self.config.features.frame_shift_ms / 1000
-
-    @property
-    def encoder_frame_seconds(self) -> float:
-        """Seconds from one frame of the encoder to the next."""
-        return self.frame_seconds * self.model.subsampling_factor
-
-    @property
-    def encoder_start_seconds(self) -> float:
-        """Where the first frame of the encoder begins, if each is as long as the step from one to the next.
-
-        Its middle is that of what it looks at. The middle of a feature frame is half a window behind its start. A
-        convolution of stride 2 lies around every other frame, the first one to begin with; pooling and LSTMs take
-        frames in groups.
-        """
-        first = 0.0 if self.config.model.subsampling == "conv" else (self.model.subsampling_factor - 1) / 2
-        middle = self.config.features.frame_length_ms / 2000 + first * self.frame_seconds
-        return middle - self.encoder_frame_seconds / 2
-
-    def _align_features(self, features: Tensor, text: str | None, search: Search, offset: float) -> AlignedText:
-        """Align one piece, (frames, n_mels), that starts ``offset`` seconds into the audio."""
-        batch = self._collate([features])
-        if text is None:
-            text = decode_batch(self.model, self.tokenizer, batch, search)[0].text
-        ids = self._encode(text)
-        log_probs = self._ctc_log_probs(batch)
-        try:
-            alignment = forced_align(log_probs, torch.tensor(ids, dtype=torch.long), self.tokenizer.blank_id)
-        except ValueError as error:
-            raise TextError(f"the text does not fit the audio: {error}; is it what is said there?") from error
-        step, first = self.encoder_frame_seconds, self.encoder_start_seconds
-        tokens = [
-            TimedText(
-                self.tokenizer.id_to_token(token),
-                offset + max(first + start * step, 0.0),
-                offset + first + end * step,
-                score,
-            )
-            for token, (start, end), score in zip(ids, alignment.spans, alignment.scores, strict=True)
-        ]
-        return AlignedText(text, self._words(ids, tokens), tokens)
-
-    def _encode(self, text: str) -> list[int]:
-        if unknown := self.tokenizer.unknown_characters([text]):
-            raise TextError(f"the model does not know {', '.join(map(repr, unknown))}: leave them out of the text")
-        return self.tokenizer.encode(text)
-
-    def _ctc_log_probs(self, batch: FeatureBatch) -> Tensor:
-        """Log-probabilities (encoder_frames, vocab) of the only utterance of a batch."""
-        with evaluating(self.model):
-            encoder_out, encoder_mask = self.model.encode(batch.features, batch.feature_lengths)
-            return self.model.ctc_log_probs(encoder_out)[0, encoder_mask[0]]
-
-    def _one_piece(self, audio: Audio, sample_rate: int | None) -> Tensor:
-        """Features (frames, n_mels) of audio that must not be split."""
-        samples = self._waveform(audio, sample_rate)
-        seconds = len(samples) / self.sample_rate
-        if seconds > MAX_SECONDS:
-            raise AudioError(f"{seconds:.1f} s of audio are too long for a picture: at most {MAX_SECONDS:g} s")
-        return self._extract(samples)
-
-    def _words(self, ids: list[int], tokens: list[TimedText]) -> list[TimedText]:
-        """Join the tokens of each word."""
-        members = [[tokens[position] for position in group] for group in word_positions(self.tokenizer, ids)]
-        texts = self.tokenizer.decode(ids).split()
-        return [
-            TimedText(text, group[0].start, group[-1].end, sum(token.score for token in group) / len(group))
-            for text, group in zip(texts, members, strict=True)
-        ]
-
-    def _waveform(self, audio: Audio, sample_rate: int | None) -> Samples:
-        return waveform(audio, sample_rate or self.sample_rate, self.sample_rate)
-
-    def _features(self, samples: Samples) -> list[Tensor]:
-        """Features (frames, n_mels) of each piece of a recording."""
-        pieces = split_at_pauses(samples, self.sample_rate, MAX_SECONDS)
-        return [self._extract(samples[start:end]) for start, end in pieces]
-
-    def _extract(self, samples: Samples) -> Tensor:
-        """(samples,) -> (frames, n_mels) on the model's device."""
-        return self._extractor(torch.from_numpy(samples)[None].to(self.device))[0][0]
-
-    def _read(self, utterance: Utterance) -> list[Tensor]:
-        """Features of each piece of an utterance, computed from its audio or read as they lie."""
-        if utterance.has_features:
-            return [torch.from_numpy(read_features(utterance, self.config.features.n_mels))]
-        return self._features(self._waveform(utterance.audio, None))
-
-    def _collate(self, pieces: Sequence[Tensor]) -> FeatureBatch:
-        """Pad (frames, n_mels) pieces to one of a few lengths, since kernels are built anew for each new shape."""
-        lengths = torch.tensor([len(piece) for piece in pieces], device=self.device)
-        multiple = self.config.data.frame_multiple
-        time = -(-int(lengths.max()) // multiple) * multiple
-        features = torch.zeros(len(pieces), time, pieces[0].shape[1], device=self.device)
-        for row, piece in zip(features, pieces, strict=True):
-            row[: len(piece)] = piece
-        return FeatureBatch(features, lengths)
+        check_search(self.model, search, options)
+        options = options or self.search_options(search)
+        found: list[Decoded | None] = [None] * len(utterances)
+        skipped = []
+        budget = batch_seconds or self.config.data.batch_seconds
+        for group in batches([utterance.seconds for utterance in utterances], budget):
+            usable, inputs = [], []
+            for index in group:
+                try:
+                    inputs.append(self._read(utterances[index]))
+                    usable.append(index)
+                except UserError as error:
+                    skipped.append(Skip(utterances[index].id, str(error)))
+            for index, decoded in zip(usable, self._decode(inputs, search, options), strict=True):
+                found[index] = decoded
+            if on_progress is not None:
+                on_progress(len(group))
+        return found, skipped
 
     def _decode(
         self, inputs: Sequence[Sequence[Tensor]], search: Search, options: SearchOptions | None
@@ -438,7 +287,7 @@ class Recognizer:
         decoded: dict[int, Decoded] = {}
         for group in batches([len(piece) * self.frame_seconds for piece in pieces], self.config.data.batch_seconds):
             batch = self._collate([pieces[index] for index in group])
-            found = decode_batch(self.model, self.tokenizer, batch, search, options)
+            found = decode_batch(self.model, self.tokenizer, batch, search, options, self.language_model)
             decoded.update(zip(group, found, strict=True))
         results, first = [], 0
         for recording in inputs:

@@ -8,6 +8,7 @@ from typing import Any
 from asr_tutorial import metrics
 from asr_tutorial.config import Search
 from asr_tutorial.corpus import Skip
+from asr_tutorial.search import SearchOptions
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Evaluation:
     skipped: list[Skip]
     decoded: list[Decoded] = field(default_factory=list)
     """What the search returned for each of ``results``: alternatives and confidences."""
+    options: SearchOptions | None = None
+    """Of a beam search."""
 
     @property
     def wer(self) -> float:
@@ -120,6 +123,7 @@ class Evaluation:
             "audio_seconds": round(self.audio_seconds, 3),
             "rtf": self.rtf,
             "search": self.search,
+            **({"options": vars(self.options)} if self.options is not None else {}),
             "words": vars(self.words),
             "characters": vars(self.characters),
             "skipped": [{"id": skip.id, "reason": skip.reason} for skip in self.skipped],

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr_tutorial.search.fusion import Fusion
 from asr_tutorial.search.hypothesis import Hypothesis, SearchOptions, best_possible, length_normalised
 from asr_tutorial.search.scorers import Scorer, StepScorer
 
@@ -150,6 +151,7 @@ def search(
     forbidden: Sequence[int] = (),
     frames: Tensor | None = None,
     drop_utterances: bool = True,
+    fusion: Fusion | None = None,
 ) -> list[list[Hypothesis]]:
     """Beam search with the weighted sum of some scorers.
 
@@ -161,6 +163,7 @@ def search(
         forbidden: ids that are never chosen.
         frames: (batch, frames) which frames of the sound are real, for a coverage penalty; None: all.
         drop_utterances: go on without utterances that are done; else the scorers always see all.
+        fusion: a language model and a bonus for tokens, which rank but do not tell what was heard.
 
     Returns:
         For each utterance its ``options.n_best`` best hypotheses, the best first.
@@ -170,26 +173,32 @@ def search(
     utterances = list(range(batch))  # those still searched
     scores = torch.full((batch, beam), float("-inf"), device=device)
     scores[:, 0] = 0.0  # all start alike: one is enough
+    heard = torch.zeros(batch, beam, device=device)  # the scores without language model and bonus
     tokens = torch.zeros(batch, beam, 0, dtype=torch.long, device=device)
     parts = torch.zeros(batch, beam, 0, device=device)  # the log-probability of each token
     banned = torch.tensor([*forbidden], dtype=torch.long, device=device)
     coverage = _Coverage(options.coverage_penalty, frames)
     finished = _Finished(batch, options.n_best, device)
     length = 0  # of all hypotheses
+    followers: list[Any] = [*(scorer for _, scorer in scorers), *([fusion] if fusion is not None else [])]
     while utterances:
         rows = torch.arange(len(utterances), device=device)[:, None]
         log_probs = combine([weight for weight, _ in scorers], [scorer.log_probs() for _, scorer in scorers])
         log_probs[..., banned] = float("-inf")
         penalty = coverage.penalty(scorers[0][1].attention, scores)  # (batch, beam)
-        ranks, parents, chosen = expand(scores - penalty, log_probs, 2 * beam)
+        fused = log_probs if fusion is None else fusion.add(log_probs)
+        ranks, parents, chosen = expand(scores - penalty, fused, 2 * beam)
         totals = ranks + penalty[rows, parents]
+        heard_totals = totals if fusion is None else heard[rows, parents] + log_probs[rows, parents, chosen]
         ends, going_on = split_finished(chosen, eos, beam)
 
         normalised = length_normalised(totals, length + 1, options.length_penalty) - penalty[rows, parents]
-        finished.add(normalised.masked_fill(~ends, float("-inf")), totals, tokens[rows, parents], parts[rows, parents])
+        normalised = normalised.masked_fill(~ends, float("-inf"))
+        finished.add(normalised, totals, heard_totals, tokens[rows, parents], parts[rows, parents])
 
-        unfinished = (scores, tokens, parts, penalty)
-        scores, parents, chosen = totals[rows, going_on], parents[rows, going_on], chosen[rows, going_on]
+        unfinished = (scores, heard, tokens, parts, penalty)
+        scores, heard = totals[rows, going_on], heard_totals[rows, going_on]
+        parents, chosen = parents[rows, going_on], chosen[rows, going_on]
         # Where there are fewer hypotheses than places, the first one stands in, with the score of an impossible one.
         missing = scores.isinf()
         parents, chosen = parents.where(~missing, parents[:, :1]), chosen.where(~missing, chosen[:, :1])
@@ -197,7 +206,7 @@ def search(
         parts = torch.cat([parts[rows, parents], log_probs[rows, parents, chosen][..., None]], dim=2)
         length += 1
 
-        hope = best_possible(scores.amax(dim=1), length, limits, options.length_penalty)
+        hope = _hope(scores.amax(dim=1), length, limits, options.length_penalty, fusion)
         done = (finished.scores[:, -1] >= hope) | (length > limits)
         if bool(done.any() if drop_utterances else done.all()):  # here, once a step, the host waits for the device
             for row in done.nonzero()[:, 0].tolist():
@@ -206,18 +215,32 @@ def search(
                 break
             left = (~done).nonzero()[:, 0]
             utterances = [utterances[row] for row in left.tolist()]
-            scores, tokens, parts, parents = scores[left], tokens[left], parts[left], parents[left]
-            chosen, limits = chosen[left], limits[left]
+            scores, heard, tokens, parts = scores[left], heard[left], tokens[left], parts[left]
+            parents, chosen, limits = parents[left], chosen[left], limits[left]
             coverage.select(left)
             finished.select(left)
-            for _, scorer in scorers:
+            for scorer in followers:
                 scorer.select(left)
             if not utterances:
                 break
         coverage.follow(parents)
-        for _, scorer in scorers:
+        for scorer in followers:
             scorer.follow(parents, chosen)
     return results
+
+
+def _hope(best: Tensor, length: int, limits: Tensor, length_penalty: float, fusion: Fusion | None) -> Tensor:
+    """What the best unfinished hypothesis of each utterance (batch,) may still get to: :func:`best_possible`.
+
+    With a bonus for tokens a score may rise, and even be positive: then a positive sum is best divided by the number
+    that is worst for a negative one.
+    """
+    if fusion is None or fusion.token_bonus <= 0:
+        return best_possible(best, length, limits, length_penalty)
+    best = best + fusion.still_to_win(limits - length)
+    negative = best_possible(best.clamp(max=0), length, limits, length_penalty)
+    positive = length_normalised(best, length + 1 if length_penalty > 0 else limits + 1, length_penalty)
+    return torch.where(best > 0, positive, negative)
 
 
 class _Coverage:
@@ -257,18 +280,22 @@ class _Finished:
     def __init__(self, batch: int, n_best: int, device: torch.device) -> None:
         self.n_best = n_best
         self.scores = torch.full((batch, n_best), float("-inf"), device=device)
+        self.totals = torch.zeros(batch, n_best, device=device)
         self.log_probs = torch.zeros(batch, n_best, device=device)
         self.lengths = torch.zeros(batch, n_best, dtype=torch.long, device=device)
         self.tokens = torch.zeros(batch, n_best, 0, dtype=torch.long, device=device)
         self.parts = torch.zeros(batch, n_best, 0, device=device)
 
-    def add(self, scores: Tensor, log_probs: Tensor, tokens: Tensor, parts: Tensor) -> None:
-        """Take in candidates: (batch, m) scores and log-probabilities, (batch, m, length) tokens and their shares."""
+    def add(self, scores: Tensor, totals: Tensor, log_probs: Tensor, tokens: Tensor, parts: Tensor) -> None:
+        """Take in candidates: (batch, m) scores, what these are made of with and without a language model, (batch, m,
+        length) tokens and their shares.
+        """
         rows = torch.arange(len(scores), device=scores.device)[:, None]
         self.scores, best = torch.cat([self.scores, scores], dim=1).topk(self.n_best, dim=1)
         length = tokens.shape[2]
         room = (0, length - self.tokens.shape[2])  # those that finished earlier are shorter
         pad = torch.nn.functional.pad
+        self.totals = torch.cat([self.totals, totals], dim=1)[rows, best]
         self.log_probs = torch.cat([self.log_probs, log_probs], dim=1)[rows, best]
         lengths = torch.full_like(scores, length, dtype=torch.long)
         self.lengths = torch.cat([self.lengths, lengths], dim=1)[rows, best]
@@ -276,8 +303,8 @@ class _Finished:
         self.parts = torch.cat([pad(self.parts, room), parts], dim=1)[rows, best]
 
     def select(self, rows: Tensor) -> None:
-        self.scores, self.log_probs, self.lengths = self.scores[rows], self.log_probs[rows], self.lengths[rows]
-        self.tokens, self.parts = self.tokens[rows], self.parts[rows]
+        self.scores, self.totals, self.log_probs = self.scores[rows], self.totals[rows], self.log_probs[rows]
+        self.lengths, self.tokens, self.parts = self.lengths[rows], self.tokens[rows], self.parts[rows]
 
 
 def _hypotheses(
@@ -285,10 +312,11 @@ def _hypotheses(
 ) -> list[Hypothesis]:
     """The n-best list of one utterance, filled up with hypotheses that had no room to finish."""
     hypotheses = [
-        Hypothesis(tokens[:length], score, True, log_prob, parts[:length])
-        for tokens, score, log_prob, parts, length in zip(
+        Hypothesis(tokens[:length], score, True, log_prob, parts[:length], total - log_prob)
+        for tokens, score, total, log_prob, parts, length in zip(
             finished.tokens[row].tolist(),
             finished.scores[row].tolist(),
+            finished.totals[row].tolist(),
             finished.log_probs[row].tolist(),
             finished.parts[row].tolist(),
             finished.lengths[row].tolist(),
@@ -298,11 +326,16 @@ def _hypotheses(
     ]
     missing = options.n_best - len(hypotheses)
     if missing:
-        log_probs, tokens, parts, penalty = (tensor[row] for tensor in unfinished)
-        scores = length_normalised(log_probs, max(tokens.shape[1], 1), options.length_penalty) - penalty
+        totals, log_probs, tokens, parts, penalty = (tensor[row] for tensor in unfinished)
+        scores = length_normalised(totals, max(tokens.shape[1], 1), options.length_penalty) - penalty
         hypotheses += [
             Hypothesis(
-                tokens[place].tolist(), float(scores[place]), False, float(log_probs[place]), parts[place].tolist()
+                tokens[place].tolist(),
+                float(scores[place]),
+                False,
+                float(log_probs[place]),
+                parts[place].tolist(),
+                float(totals[place] - log_probs[place]),
             )
             for place in scores.argsort(descending=True)[:missing].tolist()
             if float(scores[place]) > float("-inf")

@@ -16,11 +16,12 @@ class Hypothesis:
 
     Attributes:
         tokens: ids without what the search was given to start from and without EOS.
-        score: what the search ranks by: the log-probability in nats, the EOS included, divided for its length and less
-            the coverage penalty where these are asked for.
+        score: what the search ranks by: ``log_prob + lm_score`` in nats, the EOS included, divided for its length and
+            less the coverage penalty where these are asked for.
         finished: False when the search ran into its length limit before EOS.
         log_prob: the log-probability alone; in a joint search the weighted sum of those of both heads.
         token_log_probs: its share for each token; the EOS has the rest.
+        lm_score: weighted log-probability of the language model and the token bonus; 0 without either.
     """
 
     tokens: list[int]
@@ -28,10 +29,11 @@ class Hypothesis:
     finished: bool
     log_prob: float = 0.0
     token_log_probs: list[float] = field(default_factory=list)
+    lm_score: float = 0.0
 
     @property
     def confidences(self) -> list[float]:
-        """For each token the probability that it was given after those before it; 1 is certain."""
+        """For each token the probability that it was given after those before it, by what was heard; 1 is certain."""
         return [math.exp(log_prob) for log_prob in self.token_log_probs]
 
 
@@ -48,6 +50,8 @@ class SearchOptions:
         length_penalty: the log-probability is divided by ``tokens ** length_penalty``: 0 is none, 1 is the mean.
         coverage_penalty: nats taken off for each encoder frame that no token has listened to; 0 is none.
         max_length: most tokens of a hypothesis; an utterance's number of encoder frames when not given.
+        lm_weight: of the language model, where there is one, beside 1 for the recogniser; 0 leaves it out.
+        token_bonus: nats for each token; it makes up for a language model's liking for short texts.
 
     Raises:
         ConfigError: a value outside its range.
@@ -61,6 +65,8 @@ class SearchOptions:
     length_penalty: float = 0.0
     coverage_penalty: float = 0.0
     max_length: int | None = None
+    lm_weight: float = 0.5
+    token_bonus: float = 0.0
 
     def __post_init__(self) -> None:
         _check("beam_size", self.beam_size, self.beam_size >= 1, "1 or more")
@@ -76,6 +82,8 @@ class SearchOptions:
         _check("length_penalty", self.length_penalty, math.isfinite(self.length_penalty), "finite; 0 is none")
         _check("coverage_penalty", self.coverage_penalty, 0 <= self.coverage_penalty < math.inf, "0 (none) or more")
         _check("max_length", self.max_length, self.max_length is None or self.max_length >= 0, "0 or more")
+        _check("lm_weight", self.lm_weight, 0 <= self.lm_weight < math.inf, "0 (no language model) or more")
+        _check("token_bonus", self.token_bonus, math.isfinite(self.token_bonus), "finite; 0 is none")
 
 
 def check_temperature(temperature: float) -> None:

@@ -1,4 +1,4 @@
-"""Who says how probable the next token of a hypothesis is: any function, a decoder, or a CTC head.
+"""Who says how probable the next token of a hypothesis is: a function, a decoder, a CTC head, a language model.
 
 A beam search asks each of its scorers for all hypotheses at once, tells them which ones it has chosen, and which
 utterances are still being searched.
@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asr_tutorial.ctc import PrefixScorer
+from asr_tutorial.ctc.beam import LanguageModel, Prefix, prefix_log_probs
+from asr_tutorial.decoder import TreeCache
 from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.search.choice import penalise_repeats
 
@@ -81,7 +84,29 @@ class StepScorer:
         self.prefixes = self.prefixes[rows]
 
 
-class DecoderScorer:
+class TreeScorer:
+    """What scorers with keys and values have in common: each step they read the newest token of each hypothesis.
+
+    Args:
+        cache: an empty tree.
+        first: (batch, beam) the token that the hypotheses start from.
+    """
+
+    attention: Tensor | None = None
+
+    def __init__(self, cache: TreeCache, first: Tensor) -> None:
+        self.cache, self.newest = cache, first
+
+    def follow(self, parents: Tensor, tokens: Tensor) -> None:
+        self.cache.follow(parents)
+        self.newest = tokens
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.select(rows)
+        self.newest = self.newest[rows]
+
+
+class DecoderScorer(TreeScorer):
     """The decoder of a model, which reads one new token of each hypothesis at each step.
 
     Args:
@@ -106,12 +131,10 @@ class DecoderScorer:
         repeat_penalty: float = 1.0,
         need_attention: bool = False,
     ) -> None:
+        super().__init__(model.new_tree(), torch.full((len(encoder_out), beam_size), sos, device=encoder_out.device))
         self.model, self.encoder_out, self.encoder_mask = model, encoder_out, encoder_mask
-        self.cache = model.new_tree()
-        self.newest = torch.full((len(encoder_out), beam_size), sos, device=encoder_out.device)
         self.said = self.newest[..., None][..., :0]  # (batch, beam, length), only where repeats cost something
         self.temperature, self.repeat_penalty, self.need_attention = temperature, repeat_penalty, need_attention
-        self.attention: Tensor | None = None
 
     def log_probs(self) -> Tensor:
         logits, self.attention = self.model.decode_tree(
@@ -123,16 +146,85 @@ class DecoderScorer:
         return log_probs
 
     def follow(self, parents: Tensor, tokens: Tensor) -> None:
-        self.cache.follow(parents)
-        self.newest = tokens
+        super().follow(parents, tokens)
         if self.repeat_penalty != 1.0:
             rows = torch.arange(len(parents), device=parents.device)[:, None]
             self.said = torch.cat([self.said[rows, parents], tokens[..., None]], dim=2)
 
     def select(self, rows: Tensor) -> None:
-        self.cache.select(rows)
+        super().select(rows)
         self.encoder_out, self.encoder_mask = self.encoder_out[rows], self.encoder_mask[rows]
-        self.newest, self.said = self.newest[rows], self.said[rows]
+        self.said = self.said[rows]
+
+
+class TreeModel(Protocol):
+    """What is needed of a Transformer language model: :class:`asr_tutorial.language_model.TransformerLM` is one."""
+
+    def new_tree(self) -> TreeCache:
+        """An empty cache for a beam search."""
+        ...
+
+    def extend_tree(self, tokens: Tensor, cache: TreeCache) -> Tensor:
+        """The newest token of each hypothesis (batch, hypotheses) to logits (batch, hypotheses, vocab)."""
+        ...
+
+
+class LanguageModelScorer(TreeScorer):
+    """A Transformer language model of the recogniser's own tokens.
+
+    Args:
+        model: the language model, on the device of the search.
+        first: (batch, beam) the token that the hypotheses start from, SOS.
+    """
+
+    def __init__(self, model: TreeModel, first: Tensor) -> None:
+        super().__init__(model.new_tree(), first)
+        self.model = model
+
+    def log_probs(self) -> Tensor:
+        """Log-probabilities (batch, beam, vocab) of the next token; they are what can be added to those of others.
+
+        Logits are not: their sum differs from step to step, and a text would be rewarded for whatever that is.
+        """
+        return self.model.extend_tree(self.newest, self.cache).float().log_softmax(dim=-1)
+
+
+class PrefixModelScorer:
+    """Any language model that is a function of prefixes, such as a word n-gram that spells.
+
+    Hypotheses that have said the same are asked for once.
+
+    Args:
+        model: prefixes, tuples of ids without SOS, to log-probabilities (n, vocab), EOS among them.
+        batch: number of utterances.
+        beam_size: hypotheses of each.
+        vocab_size: of the recogniser.
+        device: of the search.
+    """
+
+    attention: Tensor | None = None
+
+    def __init__(
+        self, model: LanguageModel, batch: int, beam_size: int, vocab_size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.model, self.vocab_size, self.device = model, vocab_size, device
+        self.prefixes: list[list[Prefix]] = [[()] * beam_size for _ in range(batch)]
+
+    def log_probs(self) -> Tensor:
+        place: dict[Prefix, int] = {}
+        rows = [[place.setdefault(prefix, len(place)) for prefix in beam] for beam in self.prefixes]
+        answers = prefix_log_probs(self.model, list(place), self.vocab_size)
+        answers = answers[np.array(rows)].astype(np.float32)  # (batch, beam, vocab)
+        return torch.from_numpy(answers).to(self.device)
+
+    def follow(self, parents: Tensor, tokens: Tensor) -> None:
+        self.prefixes = [
+            [(*beam[parent], token) for parent, token in zip(places, new, strict=True)]
+            for beam, places, new in zip(self.prefixes, parents.tolist(), tokens.tolist(), strict=True)
+        ]
+
+    def select(self, rows: Tensor) -> None:
+        self.prefixes = [self.prefixes[row] for row in rows.tolist()]
 
 
 class CTCScorer:

@@ -23,6 +23,7 @@ from asr_tutorial.dataset import Batch
 from asr_tutorial.errors import CheckpointError, TrainingError
 from asr_tutorial.training.loss import Sizes
 from asr_tutorial.training.setup import prepare
+from asr_tutorial.training.stages import Stages
 from asr_tutorial.training.state import load_state
 from asr_tutorial.training.step import Stepper
 from asr_tutorial.training.watch import Finding, Watch, finite
@@ -141,13 +142,17 @@ def diagnose(
     assert config is not None
     # Compiled code has no modules to look into.
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, compile=False))
-    data, model = prepare(config, progress)
+    stages = Stages(config)
+    data, model = prepare(stages.config, progress)
     if folder is not None and state is None:
         _load(model, folder)
     stepper = Stepper(config, data.tokenizer, model, total_steps=max(config.training.max_steps, batches))
+    stages.enter(stepper, data.train)
     if state is not None:
         try:
-            stepper.load_state_dict(load_state(state)["stepper"])
+            saved = load_state(state)
+            stages.resume(saved.get("stages", {}), stepper, data.train)
+            stepper.load_state_dict(saved["stepper"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{state} does not fit config.yaml and training data ({error})") from error
     plans = data.train.plans()

@@ -28,9 +28,12 @@ from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import decode_batch, evaluating
 from asr_tutorial.training.distributed import ALONE, Ranks, StopRequest, restart_count
 from asr_tutorial.training.loss import Sizes, check_feasible
+from asr_tutorial.training.optimizer import freeze
+from asr_tutorial.training.pictures import draw_attention, draw_learning_curves
 from asr_tutorial.training.run import RunFolder, open_run
 from asr_tutorial.training.setup import prepare
-from asr_tutorial.training.state import Progress, average_weights, load_state, save_state
+from asr_tutorial.training.stages import Stages
+from asr_tutorial.training.state import Progress, average_weights, keep_candidate, load_state, save_state
 from asr_tutorial.training.step import RunningMeans, Stepper
 
 logger = logging.getLogger("asr_tutorial")
@@ -108,9 +111,11 @@ class Trainer:
         self.config = run.config
         self.ranks = ranks
         self.show = show_progress(progress) and ranks.first
-        self.data, model = prepare(self.config, progress and ranks.first, ranks)
+        self.stages = Stages(self.config)
+        self.data, model = prepare(self.stages.config, progress and ranks.first, ranks)
         self.total_steps = self._total_steps()
         self.stepper = Stepper(self.config, self.data.tokenizer, model, self.total_steps, ranks)
+        self.stages.enter(self.stepper, self.data.train)
         self.progress = Progress()
         self.since_log = RunningMeans()
         self.since_validation = RunningMeans()
@@ -133,6 +138,7 @@ class Trainer:
         """
         state = load_state(self.run.state)
         try:
+            self.stages.resume(state.get("stages", {}), self.stepper, self.data.train)
             self.stepper.load_state_dict(state["stepper"])
             self.progress = Progress(**state["progress"])
             self.since_log = RunningMeans(**state["since_log"]).part(self.ranks)
@@ -165,13 +171,17 @@ class Trainer:
         bad_steps = 0
         started = time.perf_counter()
         while progress.step < self.total_steps:
+            if self._stage_is_over():
+                self._next_stage()
+            in_epoch = self.data.train.num_batches(progress.epoch)
             for batches in self._steps_of_epoch():
+                self.stages.before_step(self.stepper, progress, progress.epoch + progress.batch / in_epoch)
+                freeze(self.stepper.optimizer, progress.step)
                 result = self.stepper.step(batches, progress.step)
                 check_feasible(result.ctc, batches, self.stepper.model.subsampling_factor)
                 elapsed = time.perf_counter() - started  # waiting for data included
                 progress.seconds += elapsed
                 progress.step += 1
-                in_epoch = self.data.train.num_batches(progress.epoch)
                 progress.batch = min(progress.batch + config.accumulate, in_epoch)
                 progress.skipped_updates += not result.applied
                 bad_steps = 0 if result.applied else bad_steps + 1
@@ -191,7 +201,7 @@ class Trainer:
                 self._after_step(end_of_epoch=progress.batch >= in_epoch)
                 self._stop_if_asked(stop)
                 started = time.perf_counter()
-                if progress.step >= self.total_steps:
+                if progress.step >= self.total_steps or self._stage_is_over():
                     break
             else:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -206,6 +216,16 @@ class Trainer:
         """This rank's batches of each step that the current epoch still has to make."""
         progress = self.progress
         return self.data.train.steps(progress.epoch, progress.batch, self.config.training.accumulate)
+
+    def _stage_is_over(self) -> bool:
+        return self.stages.is_over(self.progress, self.data.train.num_batches(self.progress.epoch))
+
+    def _next_stage(self) -> None:
+        before = self.stages.config
+        self.stages.advance(self.stepper, self.data.train, self.progress)
+        if self.run.writes and self.stages.config != before:  # weights of another depth cannot be averaged
+            for candidate in self.run.checkpoints.glob("candidates/*.pt"):
+                candidate.unlink()
 
     def _stop_if_asked(self, stop: StopRequest) -> None:
         # A signal reaches the ranks at different moments; all have to stop after the same step.
@@ -257,15 +277,18 @@ class Trainer:
                 figures[name] = self._measure(name, loader)
             first = next(iter(figures.values()))
             self.stepper.schedule.after_validation(first["cer"])
+            self.stages.after_validation(first["cer"])
             if first["cer"] < progress.best:
                 progress.best, progress.best_step = first["cer"], progress.step
                 self._save_recognizer("best", first)
-            if config.average:
-                self._keep_candidate(first)
-            self._plot_attention()
+            if config.average and self.run.writes:
+                folder = self.run.checkpoints / "candidates"
+                keep_candidate(folder, self.stepper.model, first["cer"], progress.step, config.average)
+            draw_attention(self.run, self.stepper, self.data, progress.step)
         record: dict[str, Any] = {
             "step": progress.step,
             "epoch": progress.epoch + progress.batch / self.data.train.num_batches(progress.epoch),
+            **self.stages.facts(),
             "train_seconds": round(progress.seconds, 1),
             "lr": self.stepper.optimizer.param_groups[0]["lr"],
             "train": self.since_validation.total(self.ranks).means(),
@@ -322,45 +345,17 @@ class Trainer:
             "sequence_accuracy": sequences / sizes.utterances,
         }
 
-    def _plot_attention(self) -> None:
-        """A picture of what the decoder looks at, for one utterance of the first dev set."""
-        if self.stepper.model.decoder is None or not self.run.writes:
-            return
-        from asr_tutorial import plots  # matplotlib takes seconds to load
-
-        batch = self.data.sample.to(self.stepper.device)
-        with evaluating(self.stepper.model):
-            output = self.stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
-        last = [name for name in output.attention_maps if name.endswith("cross_attention")][-1]
-        length, frames = int(batch.target_lengths[0]) + 1, int(output.encoder_mask[0].sum())
-        weights = output.attention_maps[last][0, :, :length, :frames].mean(dim=0)  # (length, frames)
-        tokens = [self.data.tokenizer.id_to_token(token) for token in batch.tokens_out[0, :length].tolist()]
-        frame_seconds = self.config.features.frame_shift_ms / 1000 * self.stepper.model.subsampling_factor
-        figure = plots.attention_map(weights.float().cpu(), tokens, frame_seconds, title=f"{last}, mean of the heads")
-        self.run.log_figure("attention", figure, self.progress.step)
-        plots.close(figure)
-
     def _save_recognizer(self, name: str, figures: dict[str, float]) -> None:
         if not self.run.writes:
             return
-        facts = {"step": self.progress.step, "dev": figures}
-        save_checkpoint(self.run.checkpoints / name, self.stepper.model, self.data.tokenizer, self.config, extra=facts)
-
-    def _keep_candidate(self, figures: dict[str, float]) -> None:
-        """Keep the weights of the best few validations, for averaging at the end."""
-        if not self.run.writes:
-            return
-        folder = self.run.checkpoints / "candidates"
-        save_state(
-            folder / f"{figures['cer']:010.6f}_{self.progress.step:07d}.pt",  # names that sort as the error rates do
-            {name: tensor.detach().cpu() for name, tensor in self.stepper.model.state_dict().items()},
-        )
-        for worse in sorted(folder.glob("*.pt"))[self.config.training.average :]:
-            worse.unlink()
+        facts = {"step": self.progress.step, "dev": figures, **self.stages.facts()}
+        folder, config = self.run.checkpoints / name, self.stages.config
+        save_checkpoint(folder, self.stepper.model, self.data.tokenizer, config, extra=facts)
 
     def _save_state(self) -> None:
         state = {
             "stepper": self.stepper.state_dict(),
+            "stages": self.stages.state_dict(),
             "progress": dataclasses.asdict(self.progress),
             "since_log": dataclasses.asdict(self.since_log.total(self.ranks)),
             "since_validation": dataclasses.asdict(self.since_validation.total(self.ranks)),
@@ -371,30 +366,24 @@ class Trainer:
     def _finish(self) -> TrainingResult:
         """Average if asked for, then measure the best weights on the test sets."""
         best = self.run.checkpoints / "best"
-        model = self.stepper.model
         self.ranks.wait()  # until the first rank has written what all read
         if self.config.training.average:
             files = sorted((self.run.checkpoints / "candidates").glob("*.pt"))
-            model.load_state_dict(average_weights([load_state(file) for file in files]))
+            self.stepper.model.load_state_dict(average_weights([load_state(file) for file in files]))
             name, loader = next(iter(self.data.dev.items()))
             figures = self._measure(name, loader)
             logger.info("average of %d checkpoints, %s: CER %.1f%%", len(files), name, 100 * figures["cer"])
             if figures["cer"] < self.progress.best:
                 self._save_recognizer("best", figures)
         self.ranks.wait()
-        model.load_state_dict(load_checkpoint(best)[0].state_dict())
+        self.stepper.replace_model(load_checkpoint(best)[0])  # it may be of an earlier stage, with fewer layers
         test = {name: self._measure(name, loader) for name, loader in self.data.test.items()}
         first = next(iter(test.values()), None)
         self.run.metrics["test"] = {"wer": first["wer"], "cer": first["cer"], "corpora": test} if first else {}
         self.run.metrics["train_seconds"] = round(self.progress.seconds, 1)
         self.run.metrics["skipped_updates"] = self.progress.skipped_updates
         self.run.write_metrics()
-        if self.run.writes:
-            from asr_tutorial import plots
-
-            figure = plots.learning_curves(self.run.metrics)
-            self.run.log_figure("learning_curves", figure, self.progress.step)
-            plots.close(figure)
+        draw_learning_curves(self.run, self.progress.step)
         for name, values in test.items():
             logger.info("test %s: WER %.1f%% CER %.1f%%", name, 100 * values["wer"], 100 * values["cer"])
         logger.info("finished: %s", self.run.path)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,12 +15,27 @@ from asr_tutorial.config import OptimizerConfig, ScheduleConfig
 from asr_tutorial.errors import ConfigError
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Inherited:
+    """A parameter whose first value comes from another model: how it takes part in a training.
+
+    Kept at the parameter itself (``parameter.inherited``), so that it outlasts a change of the model around it.
+    """
+
+    lr: float = 1.0
+    """Factor on its learning rate."""
+    rests_until: int = 0
+    """Step of the training, counted from 0, from which on it learns."""
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig, young: Collection[str] = ()) -> list[dict[str, object]]:
     """Sort trainable parameters into groups that share a learning rate and a weight decay.
 
     Matrices decay; biases, normalisations, embeddings and positions do not. ``config.groups`` multiplies the rate of
     the parameters whose names match, ``config.layer_decay`` that of lower layers, where the front end and the embedding
-    count as the layer below the first.
+    count as the layer below the first. Parameters whose names are in ``young`` get groups of their own, marked
+    ``"young": True``, so that their rate can be warmed up by itself (:func:`warm_up_young`), and so do those that are
+    :class:`Inherited`, marked with ``"rests_until"``.
 
     Raises:
         ConfigError: a pattern that is no regular expression, or that matches no parameter.
@@ -31,7 +49,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
             stack, depth = match[1], int(match[2] or -1)
             depths[name] = (stack, depth)
             tops[stack] = max(tops.get(stack, -1), depth)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool, Inherited | None], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -43,22 +61,81 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         if name in depths:
             stack, depth = depths[name]
             factor *= config.layer_decay ** (tops[stack] - depth)
+        inherited: Inherited | None = getattr(parameter, "inherited", None)
+        factor *= inherited.lr if inherited is not None else 1.0
         decays = parameter.dim() > 1 and not re.search(r"embedding|positional", name)
-        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+        key = (factor, config.weight_decay if decays else 0.0, name in young, inherited)
+        groups.setdefault(key, []).append(parameter)
     if unused:
         raise ConfigError(
             f"training.optimizer.groups: no parameter name matches {', '.join(sorted(unused))}; "
             f"names are such as {names[0]} and {names[-1]}"
         )
     return [
-        {"params": parameters, "lr": config.lr * factor, "peak_lr": config.lr * factor, "weight_decay": decay}
-        for (factor, decay), parameters in groups.items()
+        {
+            "params": parameters,
+            "lr": config.lr * factor,
+            "peak_lr": config.lr * factor,
+            "weight_decay": decay,
+            **({"young": True, "full_peak_lr": config.lr * factor} if is_young else {}),
+            **({"rests_until": inherited.rests_until} if inherited is not None else {}),
+        }
+        for (factor, decay, is_young, inherited), parameters in groups.items()
     ]
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019) over :func:`parameter_groups`, one fused kernel per step."""
-    return torch.optim.AdamW(parameter_groups(model, config), betas=config.betas, eps=config.eps, fused=True)
+def build_optimizer(model: nn.Module, config: OptimizerConfig, young: Collection[str] = ()) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over :func:`parameter_groups`, one fused kernel per step.
+
+    Groups that rest (:func:`freeze`) are left as they are, weights and moments.
+    """
+    groups = parameter_groups(model, config, young)
+    optimizer = torch.optim.AdamW(groups, betas=config.betas, eps=config.eps, fused=True)
+    optimizer.register_step_pre_hook(_leave_resting)
+    return optimizer
+
+
+def freeze(optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Before step number ``step``: let the groups rest whose time has not come, and the others learn.
+
+    A group that rests loses its gradients right before the optimiser would use them. They are still computed, so that
+    several processes, which wait for each other's gradients, need not know.
+
+    Args:
+        optimizer: from :func:`build_optimizer`.
+        step: of the training, from 0.
+    """
+    for group in optimizer.param_groups:
+        if "rests_until" in group:
+            group["rests"] = step < group["rests_until"]
+
+
+def unfreeze(optimizer: torch.optim.Optimizer) -> None:
+    """All groups learn from now on."""
+    for group in optimizer.param_groups:
+        if "rests_until" in group:
+            group["rests_until"], group["rests"] = 0, False
+
+
+def _leave_resting(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """AdamW passes over a parameter without gradient: no update, no weight decay, no moments."""
+    for group in optimizer.param_groups:
+        if group.get("rests"):
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def warm_up_young(optimizer: torch.optim.Optimizer, steps: int, warmup_steps: int) -> None:
+    """Let the peak rate of young parameters rise evenly: the schedule's share is taken of it.
+
+    Args:
+        optimizer: its groups that are marked young are changed.
+        steps: optimiser steps that the parameters have made.
+        warmup_steps: steps until they have the whole rate; 0: at once.
+    """
+    for group in optimizer.param_groups:
+        if group.get("young"):
+            group["peak_lr"] = group["full_peak_lr"] * min(1.0, (steps + 1) / max(warmup_steps, 1))
 
 
 class Schedule:

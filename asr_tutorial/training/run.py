@@ -45,8 +45,10 @@ class RunFolder:
     """
 
     writes = True
+    read_config: Any = staticmethod(load_config)
+    """How ``config.yaml`` is read; what kind of configuration it is depends on what is trained."""
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Any) -> None:
         self.path = path
         self.config = config
         self.metrics: dict[str, Any] = {"validations": []}
@@ -64,7 +66,7 @@ class RunFolder:
         self._events = SummaryWriter(str(path))
 
     @classmethod
-    def create(cls, config: Config, path: str | Path | None = None) -> RunFolder:
+    def create(cls, config: Any, path: str | Path | None = None) -> RunFolder:
         """A new run, in ``runs/<timestamp>_<name>`` unless a folder is given.
 
         Raises:
@@ -95,7 +97,7 @@ class RunFolder:
         path = Path(path)
         if not (path / "config.yaml").exists():
             raise CheckpointError(f"{path} is not a run folder: it has no config.yaml")
-        run = cls(path, load_config(path / "config.yaml"))
+        run = cls(path, cls.read_config(path / "config.yaml"))
         if (path / "metrics.json").exists():
             run.metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         return run
@@ -312,7 +314,7 @@ def _flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _start_wandb(path: Path, config: Config) -> Any:
+def _start_wandb(path: Path, config: Any) -> Any:
     try:
         import wandb
     except ImportError as error:

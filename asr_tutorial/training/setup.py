@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import re
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from asr_tutorial.config import Config
+from asr_tutorial.config import Config, TokenizerConfig
 from asr_tutorial.corpus import Corpus, Skip, join_corpora, read_corpus
 from asr_tutorial.dataset import Batch, FeatureStore, SpeechDataset, SpeechLoader, collate
 from asr_tutorial.dataset.batch import round_up
@@ -18,6 +19,7 @@ from asr_tutorial.errors import CorpusError, TrainingError
 from asr_tutorial.model import SpeechTransformer, build_model
 from asr_tutorial.tokenizer import Tokenizer, train_tokenizer
 from asr_tutorial.training.distributed import ALONE, Ranks
+from asr_tutorial.training.initialise import initialise
 
 logger = logging.getLogger("asr_tutorial")
 
@@ -37,7 +39,8 @@ class Data:
 def prepare(config: Config, progress: bool = True, ranks: Ranks = ALONE) -> tuple[Data, SpeechTransformer]:
     """Read the data and build the model that it trains.
 
-    Tokenizer and normalisation are fitted on the training set alone. Of several processes on one machine the first
+    Tokenizer and normalisation are fitted on the training set alone, unless the weights that a training begins with
+    bring them along. Of several processes on one machine the first
     computes the features, and the others find them in the cache.
 
     Raises:
@@ -57,7 +60,7 @@ def _prepare(config: Config, progress: bool, ranks: Ranks) -> tuple[Data, Speech
     torch.manual_seed(config.training.seed)
     limits = {"min_seconds": config.data.min_seconds, "max_seconds": config.data.max_seconds}
     corpus = join_corpora([read_corpus(path, root=config.data.root, **limits) for path in config.data.train])
-    tokenizer = train_tokenizer(config.tokenizer, corpus.texts)
+    tokenizer = train_tokenizer(_tokenizer_config(config), corpus.texts)
     store = FeatureStore.build(corpus, config.features, config.augment.speeds, config.data.cache, progress)
     train_set = _dataset(config, corpus, store, tokenizer, training=True)
     dev, test = (
@@ -69,11 +72,18 @@ def _prepare(config: Config, progress: bool, ranks: Ranks) -> tuple[Data, Speech
 
     model = build_model(config, tokenizer.vocab_size)
     model.normalize.fit(store)
+    initialise(model, config.initialise)
     train = _loader(config, train_set, ranks, shuffle=True)
     first = next(iter(dev.values()))
     data = Data(tokenizer, train, dev, test, _sample(first))
     _check(config, data)
     return data, model
+
+
+def _tokenizer_config(config: Config) -> TokenizerConfig:
+    """Weights that a training begins with bring their vocabulary, unless another one is asked for by name."""
+    folder = config.tokenizer.folder or config.initialise.checkpoint or config.initialise.decoder
+    return dataclasses.replace(config.tokenizer, folder=folder)
 
 
 def _evaluation_set(config: Config, path: str, tokenizer: Tokenizer, progress: bool) -> SpeechDataset:

@@ -101,7 +101,22 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        self.average: dict[str, torch.Tensor] = {}
+        self._parameters: list[nn.Parameter] = []
+        self.follow(model)
+
+    def follow(self, model: nn.Module) -> None:
+        """Take up parameters that the model has got since: their average begins with what they are now.
+
+        The others are known by themselves, not by their names, which change where layers are put between others.
+        """
+        known = dict(zip(map(id, self._parameters), self.average.values(), strict=True))
+        parameters = dict(model.named_parameters())
+        self.average = {
+            name: known[id(parameter)] if id(parameter) in known else parameter.detach().clone()
+            for name, parameter in parameters.items()
+        }
+        self._parameters = list(parameters.values())
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
@@ -117,6 +132,25 @@ class Ema:
             held = parameter.detach().clone()
             parameter.copy_(self.average[name])
             self.average[name].copy_(held)
+
+
+def keep_candidate(folder: Path, model: nn.Module, error: float, step: int, most: int) -> None:
+    """Keep the weights of the best few validations, for averaging at the end.
+
+    Args:
+        folder: of the candidates; names of files in it sort as the error rates do.
+        model: its weights now.
+        error: of this validation, lower is better.
+        step: of this validation.
+        most: candidates to keep; worse ones are deleted.
+
+    Raises:
+        CheckpointError: the disk is full, or the folder cannot be written.
+    """
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    save_state(folder / f"{error:010.6f}_{step:07d}.pt", weights)
+    for worse in sorted(folder.glob("*.pt"))[most:]:
+        worse.unlink()
 
 
 @torch.no_grad()

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from asr_tutorial.config import Config
+from asr_tutorial.config import Config, LoopConfig
 from asr_tutorial.dataset import Batch
 from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.tokenizer import Tokenizer
 from asr_tutorial.training.distributed import ALONE, Ranks
 from asr_tutorial.training.loss import JointLoss, LossTotals, Sizes
 from asr_tutorial.training.optimizer import Schedule, build_optimizer
+from asr_tutorial.training.sampling import ScheduledSampling
 from asr_tutorial.training.state import Ema
 
 
@@ -100,24 +101,71 @@ class Stepper:
         total_steps: int,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.config = config.training
-        self.ranks = ranks
-        self.device = ranks.device(self.config.device)
-        self.precision = pick_precision(self.config.precision, self.device)
-        self.model = model.to(self.device)
         self.criterion = JointLoss(
-            self.config.ctc_weight, self.config.label_smoothing, tokenizer.blank_id, tokenizer.pad_id
+            config.training.ctc_weight, config.training.label_smoothing, tokenizer.blank_id, tokenizer.pad_id
         )
-        self.optimizer = build_optimizer(self.model, self.config.optimizer)
-        self.schedule = Schedule(self.config.schedule, total_steps)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.ema = Ema(self.model, self.config.ema_decay) if self.config.ema_decay else None
         self.ramp = (config.augment.ramp_start * total_steps, config.augment.ramp_end * total_steps)
-        if not ranks.alone and self.config.ctc_weight == 0:
+        if not ranks.alone and config.training.ctc_weight == 0:
             # Its gradient never comes, and the other ranks would wait for it. (The optimiser skips it either way.)
-            self.model.ctc_head.requires_grad_(False)
-        self.parallel = ranks.parallel(self.model)
-        self.forward = torch.compile(self.parallel) if self.config.compile else self.parallel
+            model.ctc_head.requires_grad_(False)
+        self.config = config.training
+        self.model = model
+        self.sampling = self._scheduled_sampling(config, tokenizer)
+        self.set_up(config.training, model, total_steps, ranks)
+
+    def set_up(self, config: LoopConfig, model: nn.Module, total_steps: int, ranks: Ranks) -> None:
+        """What every training needs, a language model's too: device, precision, optimiser, schedule, average."""
+        self.ranks = ranks
+        self.device = ranks.device(config.device)
+        self.precision = pick_precision(config.precision, self.device)
+        model.to(self.device)
+        self.optimizer = build_optimizer(model, config.optimizer)
+        self.schedule = Schedule(config.schedule, total_steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.ema = Ema(model, config.ema_decay) if config.ema_decay else None
+        self.wrap(model, config.compile)
+
+    def wrap(self, model: nn.Module, compiled: bool) -> None:
+        """Put what sums gradients over the ranks, and what compiles, around a model as it is now.
+
+        Both look at the model once, so it takes a new wrapping when parameters have come, rest or learn again.
+        """
+        self.parallel: nn.Module = model  # the former wrapping is gone before the new one is made
+        self.forward: Any = model
+        self.parallel = self.ranks.parallel(model)
+        if compiled:
+            torch.compiler.reset()
+        self.forward = torch.compile(self.parallel) if compiled else self.parallel
+
+    def renew_optimizer(self, young: Collection[str] = ()) -> None:
+        """Make an optimiser, and an average, of the parameters that the model has now.
+
+        Parameters that were there before keep what the optimiser and the average know of them; Adam counts the steps of
+        each parameter by itself, so that new ones begin like those of a new training.
+
+        Args:
+            young: names of parameters that get groups of their own, see
+                :func:`~asr_tutorial.training.optimizer.parameter_groups`.
+        """
+        known = self.optimizer.state
+        self.optimizer = build_optimizer(self.model, self.config.optimizer, young)
+        for group in self.optimizer.param_groups:
+            self.optimizer.state.update({tensor: known[tensor] for tensor in group["params"] if tensor in known})
+        if self.ema is not None:
+            self.ema.follow(self.model)
+
+    def replace_model(self, model: nn.Module) -> None:
+        """Measure with another model from now on, such as the best of a run; no more steps are made."""
+        assert isinstance(model, SpeechTransformer)
+        self.model = model.to(self.device)
+        self.parallel = self.forward = self.model
+
+    def _scheduled_sampling(self, config: Config, tokenizer: Tokenizer) -> ScheduledSampling | None:
+        shares = [config.training.teacher_forcing, *(stage.teacher_forcing for stage in config.progressive.stages)]
+        if self.model.decoder is None or all(share in (None, 1.0) for share in shares):
+            return None
+        special = [tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id, tokenizer.unk_id, tokenizer.pad_id]
+        return ScheduledSampling(self.model.decoder, tokenizer.pad_id, special)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context in which matrix products are computed in ``self.precision`` on ``self.device``.
