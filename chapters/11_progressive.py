@@ -667,7 +667,7 @@ print(recorded_run("tinyspeech").table())
 # %% [markdown]
 # ## Experiment: short utterances first
 #
-# A [curriculum](../docs/glossary.md#curriculum) by length on the synthetic task, whose texts now have up to 20 letters. Both trainings make 160 steps
+# A curriculum by length on the synthetic task, whose texts now have up to 20 letters. Both trainings make 160 steps
 # on the same amount of letters; one sees only texts of at most 6 letters in the first half of them. **Predict** who finds the alignment
 # first, and who reads long texts better at the end.
 
