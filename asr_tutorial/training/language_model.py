@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from asr_tutorial.config import LanguageModelConfig, load_lm_config
 from asr_tutorial.dataset.packing import PackedText, packed_text
 from asr_tutorial.dataset.text_files import read_text
-from asr_tutorial.errors import CheckpointError, ConfigError, Stopped, TextError, TrainingError
+from asr_tutorial.errors import ConfigError, Stopped, TextError, TrainingError
 from asr_tutorial.language_model import LanguageModel, TransformerLM, evaluate_text, save_transformer_lm
 from asr_tutorial.model import count_parameters
 from asr_tutorial.search.generate import generate
@@ -31,7 +31,7 @@ from asr_tutorial.tokenizer import Tokenizer, train_tokenizer
 from asr_tutorial.training.distributed import ALONE, Ranks, StopRequest
 from asr_tutorial.training.loop import MAX_BAD_STEPS, show_progress
 from asr_tutorial.training.run import RunFolder
-from asr_tutorial.training.state import Progress, load_state, save_state
+from asr_tutorial.training.state import Progress, save_state, taking_up
 from asr_tutorial.training.step import Stepper
 
 logger = logging.getLogger("asr_tutorial")
@@ -181,16 +181,10 @@ class LanguageModelTrainer:
         Raises:
             CheckpointError: there is no state, it cannot be read, or it is that of another model.
         """
-        state = load_state(self.run.state)
-        try:
+        with taking_up(self.run.state, "text") as state:
             self.stepper.load_state_dict(state["stepper"])
             self.progress = Progress(**state["progress"])
             self.window = state["window"]
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{self.run.state} does not fit the run's config.yaml and text ({error}). Bring back what the run "
-                "began with, or start a new run"
-            ) from error
         self.run.forget_after(self.progress.step)
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
 

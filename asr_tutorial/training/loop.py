@@ -23,7 +23,7 @@ from asr_tutorial import metrics
 from asr_tutorial.checkpoint import load_checkpoint, save_checkpoint
 from asr_tutorial.config import Config, load_config
 from asr_tutorial.dataset import Batch, SpeechLoader
-from asr_tutorial.errors import CheckpointError, ConfigError, Stopped, TrainingError
+from asr_tutorial.errors import ConfigError, Stopped, TrainingError
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import decode_batch, evaluating
 from asr_tutorial.training.distributed import ALONE, Ranks, StopRequest, restart_count
@@ -33,7 +33,7 @@ from asr_tutorial.training.pictures import draw_attention, draw_learning_curves
 from asr_tutorial.training.run import RunFolder, open_run
 from asr_tutorial.training.setup import prepare
 from asr_tutorial.training.stages import Stages
-from asr_tutorial.training.state import Progress, average_weights, keep_candidate, load_state, save_state
+from asr_tutorial.training.state import Progress, average_weights, keep_candidate, load_state, save_state, taking_up
 from asr_tutorial.training.step import RunningMeans, Stepper
 
 logger = logging.getLogger("asr_tutorial")
@@ -136,18 +136,12 @@ class Trainer:
         Raises:
             CheckpointError: there is no state, it cannot be read, or it is that of another model.
         """
-        state = load_state(self.run.state)
-        try:
+        with taking_up(self.run.state, "training data") as state:
             self.stages.resume(state.get("stages", {}), self.stepper, self.data.train)
             self.stepper.load_state_dict(state["stepper"])
             self.progress = Progress(**state["progress"])
             self.since_log = RunningMeans(**state["since_log"]).part(self.ranks)
             self.since_validation = RunningMeans(**state["since_validation"]).part(self.ranks)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{self.run.state} does not fit the run's config.yaml and training data ({error}). Bring back what the "
-                "run began with, or start a new run"
-            ) from error
         self.run.forget_after(self.progress.step)
         logger.info("resumed at step %d of %d", self.progress.step, self.total_steps)
 

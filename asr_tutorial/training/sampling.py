@@ -31,7 +31,8 @@ def mix_guesses(tokens_in: Tensor, logits: Tensor, share: float | Tensor, pad: i
     Args:
         tokens_in: (batch, length) ids, SOS first, PAD behind the text.
         logits: (batch, length, vocab) of the token after each position, as the decoder gives them.
-        share: probability that a position keeps its true token; each position is drawn by itself.
+        share: probability that a position keeps its true token, a number or a tensor of shape (); each position is
+            drawn by itself.
         pad: id of PAD.
         special: ids that are never a guess.
 

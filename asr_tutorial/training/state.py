@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,27 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__  # torch goes on about options of torch.load
         raise CheckpointError(f"training state {path} cannot be read ({reason}): start a new run") from error
+
+
+@contextmanager
+def taking_up(path: Path, data: str) -> Iterator[dict[str, Any]]:
+    """The state of an earlier process, for a block that takes it up.
+
+    Args:
+        path: the file.
+        data: what the run has learnt from, for the message.
+
+    Raises:
+        CheckpointError: there is no state, it cannot be read, or the block finds that it does not fit.
+    """
+    state = load_state(path)
+    try:
+        yield state
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit the run's config.yaml and {data} ({error}). Bring back what the run began with, or "
+            "start a new run"
+        ) from error
 
 
 class Ema:
