@@ -227,7 +227,10 @@ def learning_curves(metrics: Mapping[str, Any] | str | Path) -> Figure:
         if not validations:
             left.set_title("No validation yet")
             return figure
-        _curve(left, steps, [validation["train"]["loss"] for validation in validations], 0, "training")
+        # 0 says that no step was counted since the validation before, not that the model was perfect.
+        training = [(each["step"], each["train"]["loss"]) for each in validations if each["train"]["loss"]]
+        if training:
+            _curve(left, [step for step, _ in training], [loss for _, loss in training], 0, "training")
         for place, name in enumerate(validations[-1]["dev"], start=1):
             dev = [validation["dev"][name] for validation in validations]
             _curve(left, steps, [figures["loss"] for figures in dev], place, name)

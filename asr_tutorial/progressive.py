@@ -266,7 +266,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     Args:
         model: is changed.
         patterns: regular expressions, each found anywhere in a name (``re.search``): ``^encoder\\.layers\\.[01]\\.``
-            for the two lowest layers of the encoder. None: everything learns.
+            for the two lowest layers of the encoder. Without any, everything learns.
 
     Returns:
         The names of the parameters that rest.

@@ -17,11 +17,11 @@
 # Your recogniser has learnt what English looks like from an hour of transcripts. Text costs nothing and there is any
 # amount of it. In this chapter you build models that read text alone, measure them, and let them have a say in the
 # search. On the bundled speech that takes away more than half of the mistakes that the best search has left. You also
-# see what goes wrong: a language model that knows nothing new, one that is listened to too much, and one whose numbers
-# are not probabilities.
+# see what goes wrong: a language model that is bad, and how to find out why; one that knows nothing new, one that is
+# listened to too much, and one whose numbers are not probabilities.
 #
 # **You need** the decoder (chapter 06) and beam search (09). **Time**: about 4 hours; the core exercises take 100
-# minutes.
+# minutes, the experiment among them 15 more.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -29,6 +29,7 @@
 # | 10.2 | rows of text and their targets | 10 | 2 | core |
 # | 10.3 | a Transformer that hears nothing | 25 | 3 | core |
 # | 10.4 | perplexity, of words | 20 | 3 | core |
+# | *experiment* | why is my language model bad? You predict and diagnose | 15 | 2 | core |
 # | 10.5 | shallow fusion | 15 | 2 | core |
 # | 10.6 | n-best rescoring | 15 | 2 | core |
 # | 10.7 | Kneser-Ney smoothing | 35 | 5 | optional |
@@ -66,6 +67,7 @@ from asr_tutorial.language_model import (
     evaluate_text,
     save_transformer_lm,
     spelled,
+    token_log_probs,
 )
 from asr_tutorial.language_model.ngram import Array, discounts
 from asr_tutorial.metrics import wer
@@ -138,11 +140,12 @@ for sentence in books[:3]:
 #
 # | step | pieces | most frequent pair |
 # |---|---|---|
-# | 0 | ▁ L O W (2×), ▁ L O W E R, ▁ N E W E R (2×) | E R: 1 + 2 = **3** (as L O and others; the first in the alphabet wins) |
+# | 0 | ▁ L O W (2×), ▁ L O W E R, ▁ N E W E R (2×) | E R: 1 + 2 = **3** (as L O and others; of equally short ones the first in the alphabet wins) |
 # | 1 | ▁ L O W (2×), ▁ L O W ER, ▁ N E W ER (2×) | L O: 2 + 1 = **3** |
 # | 2 | ▁ LO W (2×), ▁ LO W ER, ▁ N E W ER (2×) | LO W: **3** |
 #
-# After three merges LOWER is ▁ LOW ER, and LOWEST, which was never seen, is ▁ LOW E S T. Nothing is ever unknown.
+# After three merges LOWER is ▁ LOW ER, and OWNER, which was never seen, is ▁ O W N ER. No word made of known letters is
+# ever unknown.
 #
 # **Exercise 10.1** · 15 minutes · difficulty 2 of 5 · core
 #
@@ -186,7 +189,7 @@ count_pairs, merge_pair = check("10.1")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 10.1` in a terminal, one hint at a time.
 #
-# Try it: eight merges learnt from the transcripts, and a sentence cut by more and more of them.
+# Try it: the first merges learnt from the transcripts, and a sentence cut by more and more of them.
 
 # %%
 merges = learn_merges(count_words(transcripts), 200)
@@ -205,11 +208,17 @@ theirs = SentencePieceTokenizer.train(transcripts, "bpe", len(alphabet) + 100 + 
 ours = BytePairEncoding.train(transcripts, len(alphabet) + 100)
 print("only ours:  ", sorted(set(ours.pieces) - set(theirs.tokens)))
 print("only theirs:", sorted(set(theirs.tokens[5:]) - set(ours.pieces)))
+plain = [text.replace("'", "") for text in transcripts]
+theirs = SentencePieceTokenizer.train(plain, "bpe", len(alphabet) - 1 + 100 + 5)  # 5 special tokens, no apostrophe
+ours = BytePairEncoding.train(plain, len(alphabet) - 1 + 100)
+print("without apostrophes, the same pieces:", set(ours.pieces) == set(theirs.tokens[5:]))
+print("all sentences cut alike:", all(ours.tokenize(text) == theirs.tokenize(text) for text in plain))
 
 # %% [markdown]
 # It is the apostrophe. SentencePiece does not let a piece reach from letters to other marks, so 'S is no piece of its,
-# and what comes next in line takes the free places. On text without apostrophes the pieces are the same, one by one; even
-# where two pairs are equally frequent it prefers what our docstring says, for the first hundred or two.
+# and what comes next in line takes the free places. On text without apostrophes the pieces are the same: even where two
+# pairs are equally frequent it prefers what our docstring says, for the first hundred or so. Later merges are of rare
+# pairs, ties are many, and the two may part there.
 #
 # How many pieces? More of them make sentences shorter and each piece rarer. With five hours of speech, letters or some
 # hundred pieces are safe; with a hundred hours, 300 to 1,000. Language model and recogniser must have *the same*
@@ -278,9 +287,11 @@ row_targets = check("10.2")
 # %%
 packed = PackedText.of(transcripts, tokenizer, context=96)
 tokens_in, targets, sentences = packed.batch([0])
+end = int((tokens_in[0] == END).nonzero()[0])  # where the first sentence of the row ends
+border = slice(end - 4, end + 5)
 for name, row in (("reads", tokens_in[0]), ("answers", targets[0])):
-    print(f"{name:8}", " ".join(tokenizer.id_to_token(token) for token in row[50:64].tolist()))
-print(f"sentence {sentences[0, 50:64].tolist()}")
+    print(f"{name:8}", " ".join(f"{tokenizer.id_to_token(token):5}" for token in row[border].tolist()))
+print("sentence", " ".join(f"{number:<5}" for number in sentences[0, border].tolist()))
 print(f"{packed.sentences} sentences in {len(packed)} rows of 96, padding {packed.padding_share:.1%}")
 
 # %% [markdown]
@@ -301,7 +312,8 @@ show("language_model.transformer.TransformerLM.__init__")
 # %% [markdown]
 # **Exercise 10.3** · 25 minutes · difficulty 3 of 5 · core
 #
-# Write both forward passes. Three things need care:
+# Write both forward passes. As in the decoder, `self.dropout` is on what each sublayer adds and on the embeddings with
+# their positions, and the embeddings are multiplied by `self.scale` before. Three things need care:
 #
 # - **positions**: with a cache, the new tokens go on from `cache.length`; `self.positional(x, offset)` takes that;
 # - **the mask**: `causal_mask(size, device)` is (size, size); the new tokens are its last rows. With `sentences` a token
@@ -401,9 +413,13 @@ for temperature in (0.5, 1.0, 1.5):
     print(f"temperature {temperature}:", " / ".join(tokenizer.decode(text) for text in texts))
 
 # %% [markdown]
-# Some seconds of reading, and it spells most words and has an idea of the sentences (a temperature of 1.5 has none). `generate` asks your forward pass
-# for one new token at a time, and the cache keeps the rest. It also leaves the model in the mode in which it found it:
-# a sample drawn in the middle of training must not switch dropout off for the steps that follow.
+# Some seconds of reading, and at a low temperature it spells many words and has an idea of sentences; at 1.5 it has
+# neither. `generate` asks your forward pass for one new token at a time, and the cache keeps the rest. It also leaves
+# the model in the mode in which it found it: a sample drawn in the middle of training must not switch dropout off for
+# the steps that follow.
+#
+# `lm train` has configurations from `tiny` (a demo) and `mini_librispeech` (chapter 11) to `16m`, `50m` and `117m`,
+# named by their parameters. It reads plain text, LibriSpeech's text for language models and WikiText files.
 
 # %% [markdown]
 # ## Perplexity, of words
@@ -431,6 +447,8 @@ for temperature in (0.5, 1.0, 1.5):
 @exercise("10.4")
 def perplexity(log_prob: float, count: int) -> float:
     """``exp(-log_prob / count)``: the number of equally probable choices that would be as hard to guess among.
+
+    An exponent of more than 700 is cut off there, for a float cannot hold the power.
 
     Args:
         log_prob: of a text, in nats.
@@ -466,7 +484,9 @@ with plots.style():
     names = [*sentence.split(), "EOS"]
     axes.bar(range(len(names)), [-value for value in values], color=plots.COLORS[0])
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set(title="Names and choices surprise the model, what has to follow does not", ylabel="surprise in nats")
+    axes.set(
+        title="Names and choices surprise the model, what has to follow does not", ylabel="surprise per word, nats"
+    )
     plt.show()
 print(f"perplexity of this sentence per word: {perplexity(sum(values), len(values)):.1f}")
 
@@ -476,7 +496,7 @@ print(f"perplexity of this sentence per word: {perplexity(sum(values), len(value
 # Long before Transformers language models were tables of counts: an **[n-gram](../docs/glossary.md#n-gram)** model takes
 # only the last $n - 1$ words into account, and estimates $P(w \mid h)$ for a history $h$ from how often $w$ came behind
 # $h$. It is trained in seconds, and on little text it is hard to beat. What it needs is an answer for what it has never
-# seen, [smoothing](../docs/glossary.md#smoothing); the optional exercise 10.7 builds the best one known.
+# seen, [smoothing](../docs/glossary.md#smoothing); the optional exercise 10.7 builds the one that is used most.
 #
 # Words that were never seen at all have a perplexity too, or a model of words could not be compared with one of
 # letters. Ours spells them: the probability of *some* unknown word, times that of its letters under a small n-gram model
@@ -509,37 +529,82 @@ for name, figure in figures.items():
 # %% [markdown]
 # ## Why is my language model bad?
 #
-# A language model that trains without complaint may still be far from what it could be. Three settings are often to
-# blame, and the curve of the training loss does not show any of them. **Predict** which one costs most: a width of 16
-# in the place of 64 and a single layer; a context of 16 letters; or a feed-forward block of $2 d$ in the place of
-# $4 d$.
+# **Experiment** · 15 minutes · difficulty 2 of 5 · core
+#
+# A language model can train without complaint and be far from what it could be. Here is a patient: it has read the same
+# text as the others, and somebody has given it a width of 32, one layer, a feed-forward block of $2 d$ and a context of
+# 24 letters. The log of its training looks fine. Three measurements find out what is wrong:
+#
+# 1. the loss **at each place** of a sentence. Does it jump anywhere?
+# 2. the loss on text **that was trained on**, beside that on dev. Which is lower, and by how much?
+# 3. the loss after **more steps**. Was training just over too soon?
+#
+# **Predict** before you run the cell. How does the patient's loss go along a sentence, beside that of a healthy model
+# (width 64, two layers, $4 d$, context 96)? Which of its four settings costs most?
 
 # %% tags=["nbval-ignore-output"]
-settings = {
-    "healthy": {},
-    "undersized\n(d = 16, 1 layer)": {"d_model": 16, "d_ff": 64, "layers": 1},
-    "short context\n(16 letters)": {"context": 16},
-    "d_ff = 2 d": {"d_ff": 128},
+sick = {"d_model": 32, "layers": 1, "d_ff": 64, "context": 24}
+treatments = {
+    "as it came": sick,
+    "context 96": {**sick, "context": 96},
+    "and d_ff = 4 d": {**sick, "context": 96, "d_ff": 128},
+    "and d = 64,\n2 layers": {},
 }
-patients = {name: per_word(train_lm(transcripts + books, steps=400, **given)) for name, given in settings.items()}
+treated = {name: train_lm(transcripts + books, steps=400, **given) for name, given in treatments.items()}
+treated["and twice\nthe steps"] = well_read
+
+
+def letter_losses(model, texts):
+    """Loss at each place of each text in nats, (texts, places), NaN behind its end."""
+    rows = token_log_probs(model, tokenizer, [tokenizer.encode(text) for text in texts])
+    return -nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=math.nan)
+
+
+patient, cured_context, _, healthy, _ = treated.values()
 with plots.style():
-    _, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    bars = axes.bar(range(len(patients)), list(patients.values()), color=plots.COLORS[0])
-    axes.bar_label(bars, fmt="%.0f")
-    axes.set_xticks(range(len(patients)), list(patients))
-    axes.set(title="What costs how much (same text, same steps)", ylabel="perplexity per word, dev", yscale="log")
+    _, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    for place, (name, lm) in enumerate((("patient", patient), ("healthy", healthy))):
+        losses = letter_losses(lm, dev_texts)[:, :48].unflatten(1, (12, 4)).nanmean(dim=(0, 2))  # means of 4 places
+        axes.plot(np.arange(12) * 4 + 2.5, losses, label=name, color=plots.COLORS[place], linestyle=plots.DASHES[place])
+    axes.axvline(24.5, color="grey", linewidth=0.8)
+    axes.annotate("the patient's rows end here", (24.1, 0.1), ha="right", fontsize="small")
+    axes.set(title="The patient has never been behind its 24th letter", xlabel="place in the sentence, letters")
+    axes.set(ylabel="loss per letter, dev, nats", ylim=(0, None))
+    axes.legend()
+    plt.show()
+print(f"{'nats per letter':15}{'dev, first 24':>20}{'dev, all':>20}{'trained on, all':>20}")
+for name, lm in (("patient", patient), ("context cured", cured_context), ("healthy", healthy)):
+    dev_losses, trained_losses = letter_losses(lm, dev_texts), letter_losses(lm, books[:200])
+    means = (dev_losses[:, :24].nanmean(), dev_losses.nanmean(), trained_losses.nanmean())
+    print(f"{name:15}" + "".join(f"{float(mean):20.2f}" for mean in means))
+
+# %% [markdown]
+# Write down your diagnosis. Then cure the patient, one setting after the other:
+
+# %% tags=["nbval-ignore-output"]
+cured = {name: per_word(lm) for name, lm in treated.items()}
+with plots.style():
+    _, axes = plt.subplots(figsize=(7.5, 3), layout="constrained")
+    bars = axes.bar(range(len(cured)), list(cured.values()), color=plots.COLORS[0])
+    axes.bar_label(bars, labels=[f"{figure:,.0f}" for figure in cured.values()])
+    axes.set_xticks(range(len(cured)), list(cured))
+    axes.set(title="Each treatment is added to those before it", ylabel="perplexity per word, dev", yscale="log")
+    axes.margins(y=0.1)
     plt.show()
 
 # %% [markdown]
-# - **Undersized.** It cannot hold the words. Symptom: training and dev loss are *equal*, and neither falls any more. The
-#   remedy is width and depth; a model that is too large shows the opposite, dev rising while training falls.
-# - **Short context.** Sentences are cut to the length of a row, and the model has never seen position 17. What it says
-#   there is noise. Symptom: `lm train` reports sentences that were cut, and the training loss looks *better* than it
-#   is, because the beginnings of sentences are all it is asked about. The context has to be at least as long as the text
+# - **Short context.** In training, sentences were cut to a row, so the model has never seen place 25, nor how a sentence
+#   of usual length ends. What it says there is noise. The training loss cannot show it: it is about the first 24 letters
+#   alone, and there the patient does *better* than after the cure, since all its practice went there. Symptom: a jump in
+#   the loss by place, and `lm train` reports sentences that were cut. The context has to be at least as long as the text
 #   that is to be scored.
-# - **$d_{ff} = 2 d$.** The least of the three: words and their spelling are kept in the feed-forward blocks, half of
-#   which are missing. On this small world it may hardly show; the larger the text, the more it does. Four times $d$ is
-#   usual.
+# - **Undersized.** With the context cured, the loss on text it has trained on is about as high as on dev. Such a model
+#   is not short of text: it is short of room, or of time. A model that is too large shows the opposite, a loss on
+#   trained text far below that of dev.
+# - **$d_{ff} = 2 d$.** It costs least of the three here. Much of what is known about words and their spelling is kept in
+#   the feed-forward blocks, half of which were missing. Four times $d$ is usual.
+# - **Too few steps.** Even the cured model is far from done: the same one after 800 steps is many times better. Room or
+#   time? Train longer; where the loss no longer falls, it is room.
 #
 # Other suspects: a warm-up that is missing or too short (2,000 to 4,000 steps for large models), a learning rate without
 # decay, dropout on a model that never sees a text twice, and dev text of another form (figures, lower case, commas)
@@ -648,12 +713,13 @@ for text in (beginning, f"{beginning} {dev_texts[4].split()[2][0]}"):
 
 # %% tags=["nbval-ignore-output"]
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 3.0, 8.0)
-sweeps = {
-    name: [error_rate(dev, spelled(trigrams[name], tokenizer), lm_weight=weight) for weight in WEIGHTS]
-    for name in trigrams
-}
+alone = error_rate(dev)  # a weight of 0, the same for all
+sweeps = {}
+for name, tried in (("transcripts", WEIGHTS[1:5]), ("with books", WEIGHTS[1:])):
+    lm = spelled(trigrams[name], tokenizer)
+    sweeps[name] = [alone, *(error_rate(dev, lm, lm_weight=weight) for weight in tried)]
 for name, lm in (("Transformer, transcripts", schooled), ("Transformer, with books", well_read)):
-    sweeps[name] = [error_rate(dev, lm, lm_weight=weight) for weight in WEIGHTS[:4]]
+    sweeps[name] = [alone, *(error_rate(dev, lm, lm_weight=weight) for weight in WEIGHTS[1:4])]
 with plots.style():
     _, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for place, (name, rates) in enumerate(sweeps.items()):
@@ -664,7 +730,7 @@ with plots.style():
         )  # fmt: skip
     axes.set(title="Some language model helps, too much of it hurts", xlabel="lm_weight", ylabel="WER in %, dev")
     axes.set_xticks(range(len(WEIGHTS)), WEIGHTS)
-    axes.set_ylim(0, 40)
+    axes.set_ylim(0, None)
     axes.legend()
     plt.show()
 
@@ -713,8 +779,7 @@ for name, function in (("log-probabilities", log_probabilities), ("raw logits", 
     print(f"{name:18} WER at weights 0.25, 1, 2: " + ", ".join(f"{100 * rate:.1f} %" for rate in rates))
 
 # %% [markdown]
-# At a small weight the mistake is hard to see: the constant is then just a bonus for tokens, of a kind that may even
-# help. The larger the weight, the more the noise counts, and the error rate leaves that of the right computation behind.
+# At a small weight the mistake is hard to see: $\lambda Z$ is then just a small bonus for tokens, which may even help. The larger the weight, the more the noise counts, and the error rate leaves that of the right computation behind.
 # If a language model helps at a tiny weight only, look for a missing `log_softmax` first.
 
 # %% [markdown]
@@ -730,7 +795,7 @@ for name, function in (("log-probabilities", log_probabilities), ("raw logits", 
 # by the $3 + 1$ tokens that were scored: $-1.4$.
 #
 # **Exercise 10.6** · 15 minutes · difficulty 2 of 5 · core
-
+#
 # A `Candidate` has `tokens` (a list of ids without EOS), `text`, and three log-probabilities of the whole text with its
 # end: `attention` (the decoder's), `ctc` and `lm`. The options are those of a search: `ctc_weight`, `lm_weight`,
 # `token_bonus`, `length_penalty`.
@@ -794,6 +859,9 @@ with plots.style():
 print(f"utterances whose right text is not in the list: {oracle:.0%}")
 
 # %% [markdown]
+# Rescoring soon has nothing left to gain: where the right text is not in the list, no weight can put it there. Fusion
+# goes further, since the language model keeps the right beginnings alive.
+#
 # `asr-tutorial tune` finds weights in this way, all of them at once. Now the test set, once, with the weight that dev has
 # chosen:
 
@@ -828,7 +896,8 @@ print(f"test, joint search with 3-gram  {100 * with_lm:.1f} % WER")
 #
 # All but the first change the training. That is why shallow fusion is what most people use. What it gets wrong is known:
 # the decoder's own language model is counted on top of the new one. The **density ratio** and **internal language
-# model** methods subtract it: $\log P(y \mid x) + \lambda \log P_{\text{LM}}(y) - \mu \log P_{\text{ILM}}(y)$.
+# model** methods subtract an estimate of it, from a language model of the transcripts or from the decoder with its ears
+# closed: $\log P(y \mid x) + \lambda \log P_{\text{LM}}(y) - \mu \log P_{\text{ILM}}(y)$.
 #
 # ### A decoder that begins as a language model
 #
@@ -855,7 +924,9 @@ with torch.no_grad():
 
 # %% [markdown]
 # Before its first step, this decoder says what the language model says, whatever it hears. Training teaches it to
-# listen. Does that help? Chapter 11 compares it, at equal cost, with starting from nothing.
+# listen. What was transferred may learn more slowly (`lr`) or rest for some steps (`rests_until`), while the new parts
+# catch up; in a configuration these are `initialise.decoder_lr` and `initialise.freeze_decoder_steps`. Does all that
+# help? Chapter 11 compares it, at equal cost, with starting from nothing.
 
 # %% [markdown]
 # ## Deep dive: Kneser and Ney
@@ -1003,6 +1074,9 @@ for word in (*loyal[:3], *loyal[-3:]):
 #     asr-tutorial lm evaluate my_3gram runs/MY_LM --vocabulary my_3gram --text dev-218spk
 #     asr-tutorial tune -m runs/MY_RECOGNISER --corpus dev-218spk --lm my_3gram --plot sweep.png
 #     asr-tutorial evaluate -m runs/MY_RECOGNISER --corpus dev-218spk --search joint --lm my_3gram
+#
+# CTC's beam of chapter 07 takes a language model in the same way (`--search prefix --lm`). n-gram models are read and
+# written as ARPA files, the format of all toolkits.
 #
 # ## References
 #

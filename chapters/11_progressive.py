@@ -19,8 +19,9 @@
 # layers come in without disturbing what the others know, what a stage of such a training sets, and when it ends. At the end you
 # launch a long run of your own and put it beside ours.
 #
-# **You need** the encoder and decoder layers (chapters 05 and 06) and the training step (08). **Time**: about 3 hours; the core
-# exercises take half of them. The run at the end takes as long as your machine needs, without you.
+# **You need** the encoder and decoder layers (chapters 05 and 06) and the training step (08); the run at the end uses the searches of 09
+# and the language models of 10. **Time**: about 3 hours; the core exercises take half of them. The run takes as long as your machine
+# needs, without you.
 #
 # | exercise | what you write | minutes | difficulty | |
 # |---|---|---|---|---|
@@ -37,7 +38,6 @@ from asr_tutorial.course import check, exercise, here, show
 
 import copy
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -45,7 +45,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from asr_tutorial import plots
-from asr_tutorial.config import Config, ProgressiveConfig, StageConfig, load_config
+from asr_tutorial.config import Config, StageConfig, load_config
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.corpus.read import REPOSITORY
 from asr_tutorial.course.my_run import plan_run, recorded_run, show_run
@@ -86,7 +86,8 @@ here("11")
 #     - {encoder_layers: 6, decoder_layers: 2}
 # ```
 #
-# What a stage does not say is as in the stage before. `kind: doubling` writes such a list by itself:
+# What a stage does not say is as in the stage before; only its end is its own. The last stage has none: it is the training of the full
+# model. `kind: doubling` writes such a list by itself:
 
 # %%
 for stage in plan_stages(
@@ -96,6 +97,9 @@ for stage in plan_stages(
     print(f"{stage.encoder_layers:2} + {stage.decoder_layers} layers, dropout {stage.dropout}, {end}")
 
 # %% [markdown]
+# A decoder that begins as a language model (chapter 10) has all of its layers from the first stage: what it knows about text is not to be
+# learnt again.
+#
 # ## A layer that does nothing yet
 #
 # Put a random layer on top of a trained stack, and everything above it reads noise: the loss jumps, and while it comes down again,
@@ -114,8 +118,8 @@ for stage in plan_stages(
 # - $\partial \mathcal{L} / \partial W = \delta\, g = 1.5$: the projection gets a gradient at once;
 # - $\partial \mathcal{L} / \partial g = \delta\, W = 0$: what lies before it gets none, at this step. After it $W$ is no longer 0, and it does.
 #
-# If $g$ were 0 as well, both would stay 0 for good. So only the last projection of each sublayer is set to zero, and everything
-# before it keeps its random weights.
+# If $g$ were 0 as well, because the weights before it are 0, then $W$ and these weights would stay 0 for good, and only $b$ would learn. So only the
+# last projection of each sublayer is set to zero, and everything before it keeps its random weights.
 #
 # Which projection is the last? For the three kinds of sublayer that our layers are made of, the library has a table:
 
@@ -171,15 +175,15 @@ for name in ("feed_forward.linear2.weight", "feed_forward.linear1.weight"):
 # %% [markdown]
 # ## Where new layers go
 #
-# There are two sensible places.
+# There are two sensible places (`progressive.place: top` or `between`).
 #
 # **On top.** The old layers keep their places below, the new ones refine what they hand up. The lower layers, which have turned
 # sound into something useful, may even rest while the new ones learn (exercise 11.4), and the backward pass ends early. A new
-# layer starts with random weights behind its zero.
+# layer starts with random weights before its zero projection.
 #
-# **Between.** Each new layer stands behind an old one and begins as its copy, with a zero at the end. It starts from weights that
-# already know how to look at this kind of input, and the layers above stay near the heads that read them. For a language model this is
-# known as block expansion.
+# **Between.** Each new layer stands behind an old one and begins as its copy, with its last projections set to zero. It starts from weights
+# that already know how to look at this kind of input, and the top of the stack stays an old layer or a copy of one. For language models this
+# is known as block expansion.
 #
 # For layers $0, \dots, n-1$ and $m$ new ones between them, number $k$ ($0 \le k < m$) goes behind old layer
 # $\lfloor k\, n / m \rfloor$. In the grown stack it has $\lfloor k\, n / m \rfloor + 1$ old layers and $k$ new ones before it, hence the index
@@ -320,31 +324,33 @@ first, later = list(task.batches(60, size=12, seed=1)), list(task.batches(30, si
 held_out = task.batch(40, seed=99)
 curves = {}
 for name, place, identity in (
-    ("top", "top", True),
-    ("between", "between", True),
+    ("identity, on top", "top", True),
+    ("identity, between", "between", True),
     ("random layers on top", "top", False),
 ):
     stepper = new_stepper(shallow)
-    learn(stepper, first)
-    before = loss_of(stepper, held_out)
+    learn(stepper, first[:40])
+    points = [(-20, loss_of(stepper, held_out))]
+    for number in range(40, 60, 5):
+        learn(stepper, first[number : number + 5], first=number)
+        points.append((number - 55, loss_of(stepper, held_out)))
+    before = points[-1][1]
     torch.manual_seed(3)
     grow_by(stepper, deep, place, identity)
     after = loss_of(stepper, held_out)
-    points = [after]
+    points.append((0, after))
     for number in range(0, len(later), 5):
         learn(stepper, later[number : number + 5], first=60 + number)
-        points.append(loss_of(stepper, held_out))
-    curves[name] = [before, *points]
-    print(f"{name:22} before {before:.4f}   right after {after:.4f}   {len(later)} steps later {points[-1]:.3f}")
+        points.append((number + 5, loss_of(stepper, held_out)))
+    curves[name] = points
+    print(f"{name:22} before {before:.4f}   right after {after:.4f}   {len(later)} steps later {points[-1][1]:.3f}")
 
 # %%
 with plots.style():
     _, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for place, (name, points) in enumerate(curves.items()):
-        steps = [-5, *range(0, 5 * len(points) - 5, 5)]
         axes.plot(
-            steps,
-            points,
+            *zip(*points, strict=True),
             color=plots.COLORS[place],
             linestyle=plots.DASHES[place],
             marker="o",
@@ -359,8 +365,8 @@ with plots.style():
 
 # %% [markdown]
 # With the identity the loss right after growing is the loss right before, to the last digit that is printed. Random layers throw the
-# model back, and the steps that it needs to come back are steps that growing was meant to save. Pre-norm keeps the damage small here:
-# a fresh layer adds little to a stream that training has made large. The deeper the new part and the younger the model, the worse it is.
+# model back, and the steps that it needs to come back are steps that growing was meant to save. Residual connections keep the damage small:
+# a random layer adds noise to the stream, but what the old layers have put there is still in it.
 #
 # Two things beside the weights have to grow along. The **optimiser** keeps its moments of the old parameters and begins with none for the
 # new ones (Adam counts the steps of each parameter by itself, so that its bias correction is right for both). The **average** of the
@@ -370,10 +376,20 @@ with plots.style():
 # %% [markdown]
 # ## What else a stage sets
 #
+# | key | what it says |
+# |---|---|
+# | `encoder_layers`, `decoder_layers` | depth |
+# | `dropout`, `attention_dropout` | exercise 11.3 |
+# | `label_smoothing` | as in chapter 08 |
+# | `spec_augment` | a factor, 0 to 1, on the widths of SpecAugment's masks (chapter 08) |
+# | `freeze` | parameters that rest: exercise 11.4 |
+# | `data`, `order` | which share of the utterances: exercise 11.5 |
+# | `steps`, `epochs`, `patience` | when it ends: exercise 11.6 |
+# | `teacher_forcing` | how much of what the decoder reads is true: exercise 11.7 |
+#
 # A small model learns little by heart, so it needs little [dropout](../docs/glossary.md#dropout); the large one of the last stage needs
 # more. To change it means to reach *every* module that has one: embeddings, the output of each sublayer, the inside of the feed-forward
-# blocks, the convolutions, the attention weights. In many programs a stage's dropout reaches one module, and nobody notices, because
-# the training runs anyway.
+# blocks, the convolutions, the attention weights. If it reaches one module only, nobody notices, because the training runs anyway.
 #
 # **Exercise 11.3** · 10 minutes · difficulty 1 of 5 · core
 #
@@ -438,7 +454,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     Args:
         model: is changed.
         patterns: regular expressions, each found anywhere in a name (``re.search``): ``^encoder\\.layers\\.[01]\\.``
-            for the two lowest layers of the encoder. None: everything learns.
+            for the two lowest layers of the encoder. Without any, everything learns.
 
     Returns:
         The names of the parameters that rest.
@@ -550,7 +566,8 @@ for name, chosen in (
 # | 9, 7, 8, 7 | 8, 7 | 7 | yes, neither is *below* 7 |
 # | 9, 1, 5, 4 | 5, 4 | 1 | yes, although 4 is below 5 |
 #
-# The history begins anew with each stage: growing often makes the error rise for a moment, and that should not be held against it.
+# The history begins anew with each stage. If it went on, its last $p$ values would still be without improvement, and the new stage would
+# be over at its first validation unless that set a new best at once.
 #
 # **Exercise 11.6** · 20 minutes · difficulty 3 of 5 · core
 #
@@ -597,10 +614,24 @@ errors = [0.95, 0.80, 0.83, 0.71, 0.69, 0.70, 0.72, 0.66, 0.67, 0.67, 0.68, 0.69
 for patience in (1, 2, 3):
     ends = [number for number in range(1, len(errors) + 1) if plateau(errors[:number], patience)]
     print(f"patience {patience}: after validation {ends[0] if ends else 'never'}")
-print(is_over(StageConfig(steps=500, patience=3), steps=120, epochs=4, history=errors[:6]))
+for seen in (6, 11):
+    over = is_over(StageConfig(steps=500, patience=3), steps=20 * seen, epochs=seen // 3, history=errors[:seen])
+    print(f"patience 3, at most 500 steps, {20 * seen} steps and {seen:2} validations made: over is {over}")
 
 # %% [markdown]
-# A patience of 1 takes a wobble for the end. In the library the whole rest is bookkeeping: at the end of a stage a new epoch begins, the
+# A patience of 1 takes a wobble for the end. A self-paced training gives its stages a patience, and a limit for the case that dev never
+# comes to rest:
+#
+# ```yaml
+# progressive:
+#   kind: stages
+#   stages:
+#     - {encoder_layers: 1, decoder_layers: 1, patience: 2, epochs: 10}
+#     - {encoder_layers: 3, patience: 2, epochs: 10}
+#     - {encoder_layers: 6, decoder_layers: 2}
+# ```
+#
+# In the library the whole rest is bookkeeping: at the end of a stage a new epoch begins, the
 # model grows, optimiser and average take up the new parameters, and the number of the stage goes into the training state. A run that is
 # killed in any stage goes on as if nothing had happened, bit for bit; a checkpoint of a stage says in its `config.yaml` how deep it is.
 
@@ -641,23 +672,23 @@ print(
 )
 
 # %% [markdown]
-# Growing wins here, by far, and for two of the three reasons. It is *cheaper*: a model of 1 + 1 layers makes nearly three steps in the
-# time of one of the full model. And it is *easier*: below is the error rate after equal numbers of **steps**. With few layers the output
-# leaves the plateau of "all blank" sooner even step by step. In a deep stack that has just been initialised, the sound reaches the CTC
-# head through many layers that all change at a high learning rate.
+# Growing wins here, by far; where the new layers stand makes no difference. It wins for two of the three reasons. Below are both after equal
+# numbers of **steps**, with the processor seconds so far. Growing is *cheaper*: look at the seconds of the first rows. And it is *easier*: with
+# few layers the error rate falls sooner even step by step. A likely cause is that in a deep stack that has just been initialised, the sound
+# reaches the CTC head through many layers that all change at a high learning rate.
 
 # %% tags=["nbval-ignore-output"]
-print(f"{'step':>5}{'from scratch':>14}{'growing':>9}   layers")
+print(f"{'step':>5}{'from scratch':>20}{'growing':>20}   layers")
 for one, other in zip(scratch, grown, strict=False):
     if one["step"] == other["step"]:
-        layers = " + ".join(map(str, other["layers"]))
-        print(f"{one['step']:5}{100 * one['cer']:13.1f}%{100 * other['cer']:8.1f}%   {layers}")
+        columns = [f"{100 * point['cer']:.1f} % {point['cpu_seconds']:7.1f} s" for point in (one, other)]
+        print(f"{one['step']:5}{columns[0]:>20}{columns[1]:>20}   {' + '.join(map(str, other['layers']))}")
 
 # %% [markdown]
 # What this does *not* show is that a grown model is better than one that was trained to the end. The budget is half of the full recipe's,
-# and the plateau in the beginning is a large part of it; the longer the training, the less it weighs. The learning rate was tuned for
-# neither of the two, and there is one seed for each arm. Differences of a point or two mean nothing; this one is larger. The machine, the
-# date and all settings are in the file.
+# and the slow beginning is a large part of it; the longer the training, the less it weighs. Each learning rate falls to zero at the end of
+# its own run, so that at equal steps the growing one is still higher. It was tuned for neither of the two, and there is one seed for each arm.
+# Differences of a point or two mean nothing; this one is larger. The machine, the date and all settings are in the file.
 #
 # For comparison the recorded run of the full recipe, from scratch and with twice the steps:
 
@@ -668,8 +699,8 @@ print(recorded_run("tinyspeech").table())
 # ## Experiment: short utterances first
 #
 # A curriculum by length on the synthetic task, whose texts now have up to 20 letters. Both trainings make 160 steps
-# on the same amount of letters; one sees only texts of at most 6 letters in the first half of them. **Predict** who finds the alignment
-# first, and who reads long texts better at the end.
+# on about as many letters; one sees only texts of at most 6 letters in the first half of them. **Predict** which loss
+# is lower half way, and which at the end. Both are measured on texts of all lengths.
 
 # %% tags=["nbval-ignore-output"]
 long_task = SyntheticTask(letters=12, min_length=3, max_length=20, min_frames=4)
@@ -706,10 +737,10 @@ for name, points in curriculum.items():
 
 # %% [markdown]
 # Look at both halves. In the first, the curriculum is judged on lengths that it has never seen, and positions beyond the short texts are
-# new to its decoder; it keeps up all the same, because in a short text it is easy to find out which sound is which letter. Where the line
-# opens the long texts to it, its curve falls below the other one: what is left to learn is length. This is one seed and a small task; on real
-# speech with few hours finding the alignment is often the first thing that fails, and Deep Speech 2 begins with the short utterances for that
-# reason.
+# new to its decoder; it keeps up all the same, since in a short text it is easy to find out which sound is which letter. From the line on it
+# sees long texts too, and its curve falls below the other one: what is left to learn is length. This is one seed and a small task. On real
+# speech with few hours, finding the alignment is often the first thing that fails. Deep Speech 2 takes the utterances of its first epoch from
+# short to long, and trains more stably so.
 
 # %% [markdown]
 # ## Deep dive: reading one's own guesses
@@ -743,7 +774,8 @@ def mix_guesses(tokens_in: Tensor, logits: Tensor, share: float | Tensor, pad: i
     Args:
         tokens_in: (batch, length) ids, SOS first, PAD behind the text.
         logits: (batch, length, vocab) of the token after each position, as the decoder gives them.
-        share: probability that a position keeps its true token; each position is drawn by itself.
+        share: probability that a position keeps its true token, a number or a tensor of shape (); each position is
+            drawn by itself.
         pad: id of PAD.
         special: ids that are never a guess.
 
@@ -816,7 +848,7 @@ for share in (1.0, 0.7, 0.3):
 # |---|---|
 # | new layers come in with random weights | the loss jumps at each growth, and the time that was saved is spent on coming back |
 # | the bias of the last projection is forgotten | a small jump, easily taken for noise |
-# | all weights of a new layer are zero | the model grows, the loss does not fall any further: the layer never learns |
+# | all weights of a new layer are zero | the model grows and is no better for it: the layer never learns |
 # | old layers copied into the new stack, or the optimiser not renewed | the loss stands still: what is trained is not what is used |
 # | the optimiser is made anew without its state | a jump of the step sizes of *all* parameters, a bump in the loss |
 # | the average of the weights does not grow along | validation with weights of another depth, or an error |
@@ -862,7 +894,8 @@ for share in (1.0, 0.7, 0.3):
 # ## The run
 #
 # All that you have built comes together now. First a run that is recorded in this repository: real speech, 5.3 hours of it. What it took, and
-# how it is repeated, stands in its `README.md`.
+# how it is repeated, stands in its [README.md](../data/results/mini_librispeech/README.md). A word error rate may go above 100 %: where a
+# search writes words that nobody said, there can be more errors than words.
 
 # %% tags=["nbval-ignore-output"]
 recorded = recorded_run("mini_librispeech")
@@ -892,7 +925,8 @@ print(mine)
 
 # %% [markdown]
 # Set `LAUNCH` to True and run the cell: the training begins in the background, and lives on when you close the notebook. Run the cell again
-# from time to time: a run that is going on is not disturbed, one that was interrupted goes on where it was. To try another length or the stages of
+# from time to time: a run that is going on or has finished is not disturbed, one that was interrupted goes on where it was. Beside yours
+# stands the recorded run of the same configuration, where there is one. To try another length or the stages of
 # this chapter, give settings, in a folder of their own:
 #
 # ```python
@@ -902,15 +936,16 @@ print(mine)
 # %% tags=["nbval-ignore-output"]
 LAUNCH = False
 
-if LAUNCH and not mine.running():
+if LAUNCH and not (mine.running() or mine.finished()):
     mine.launch()
-show_run(mine, recorded)
+show_run(mine)
 plt.show()
 
 # %% [markdown]
-# When it has finished, `asr-tutorial evaluate --checkpoint RUN --code mine --search joint` measures it, and with `--lm DIR` the language model of
-# chapter 10 joins in. If your error rates are far from the recorded ones at the same number of passes, the recorded curve tells you
-# at which point they part, and chapter 08 what to look at there.
+# When it has finished, `asr-tutorial evaluate --checkpoint RUN --corpus CORPUS --code mine --search joint` measures it, and with `--lm DIR` the
+# language model of chapter 10 joins in. `asr-tutorial submission` with the same options writes what it hears in a split without
+# transcripts into `submission.csv`. If your error rates are far from the recorded ones at the same step, the two curves tell you where they
+# part, and chapter 08 what to look at there.
 #
 # ## Where this goes next
 #

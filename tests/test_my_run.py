@@ -25,7 +25,7 @@ def test_a_recorded_run_shows_what_is_there(name):
 def test_worst_utterances_come_from_a_table(tmp_path):
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "worst_dev.tsv").write_text("id\tsaid\theard\n1-2-3\tA B\tC\n", encoding="utf-8")
-    assert recorded_run("some", tmp_path).worst_text() == "id: 1-2-3, said: A B, heard: C"
+    assert recorded_run("some", tmp_path).worst_text() == "id: 1-2-3\n  said:  A B\n  heard: C"
     with pytest.raises(CourseError, match="no recorded run 'other'"):
         recorded_run("other", tmp_path)
 
@@ -56,6 +56,26 @@ def test_a_run_that_has_not_begun_leaves_the_recorded_one_alone(tmp_path):
     assert "is not started" in axes.get_title(loc="left")
 
 
+def test_the_recorded_run_beside_mine_is_of_the_same_configuration(tmp_path):
+    for config, beside in (("tinyspeech", "tinyspeech"), ("librispeech_100h", "mini_librispeech")):
+        (axes,) = show_run(plan_run(tmp_path / "none", config=config)).axes
+        assert [line.get_label() for line in axes.lines] == [f"recorded: {beside}"]
+
+
+def test_the_table_of_a_recipe_names_the_models():
+    row = {"corpus": "dev", "search": "ctc", "wer": 0.5, "cer": 0.25, "rtf": 0.01}
+    figures = [{**row, "title": title} for title in ("from scratch", "CTC")]
+    lines = RecordedRun("some", figures=figures).table().splitlines()
+    assert [line.split("ctc")[0].strip() for line in lines[1:]] == ["dev           CTC", "dev           from scratch"]
+
+
+def test_a_run_that_failed_at_once_says_where_to_look(tmp_path):
+    plan = plan_run(tmp_path / "none", config="tinyspeech")
+    (tmp_path / "none.log").write_text("no such corpus", encoding="utf-8")
+    assert plan.state() == f"stopped: launch() goes on with it; {tmp_path / 'none.log'} says how it ended"
+    assert not plan.finished()
+
+
 @pytest.mark.slow
 def test_a_run_is_launched_in_the_background_and_gone_on_with(tmp_path):
     corpus = sound_corpus(tmp_path / "tiny", TEXTS)
@@ -69,6 +89,7 @@ def test_a_run_is_launched_in_the_background_and_gone_on_with(tmp_path):
     while plan.running() and time.monotonic() < end:
         time.sleep(0.2)
     assert plan.state() == "finished, last validation after step 4", (tmp_path / "runs" / "mine.log").read_text()
+    assert plan.finished()
     figure = show_run(plan, RecordedRun("recorded", json.loads((plan.folder / "metrics.json").read_text())))
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == ["mine", "recorded: recorded"]

@@ -89,6 +89,14 @@ def test_learning_curves_from_a_run_folder(tmp_path):
     assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
 
 
+def test_a_training_loss_that_was_not_recorded_is_not_drawn():
+    metrics = run_metrics()
+    metrics["validations"][0]["train"]["loss"] = 0.0
+    np.testing.assert_allclose(plots.learning_curves(metrics).axes[0].lines[0].get_xydata(), [[20, 1.0]])
+    metrics["validations"][1]["train"]["loss"] = 0.0
+    assert [line.get_label() for line in plots.learning_curves(metrics).axes[0].lines] == ["tinyspeech/dev"]
+
+
 def test_learning_curves_show_where_stages_began():
     dev = {"dev": {"loss": 1.0, "wer": 0.5, "cer": 0.5}}
     began = {5: 0, 10: 0, 15: 12, 20: 12}

@@ -2,10 +2,9 @@
 
 ::
 
-    recorded = recorded_run("mini_librispeech")
-    mine = plan_run()         # what this machine and the data on it allow; nothing is started
-    mine.launch()             # begin it, or go on with it, in the background
-    show_run(mine, recorded)  # how far it is, and its curves beside the recorded ones
+    mine = plan_run()  # what this machine and the data on it allow; nothing is started
+    mine.launch()      # begin it, or go on with it, in the background
+    show_run(mine)     # how far it is, and its curve beside that of a recorded run
 """
 
 from __future__ import annotations
@@ -31,6 +30,8 @@ from asr_tutorial.errors import CorpusError, CourseError
 RESULTS = REPOSITORY / "data" / "results"
 WORST = 10
 """Utterances of a recorded run that are shown."""
+TEXTS = ("said", "heard", "what")
+"""Columns of ``worst*.tsv`` that get a line of their own."""
 
 
 @dataclass
@@ -50,17 +51,23 @@ class RecordedRun:
     worst: list[dict[str, str]] = field(default_factory=list)
 
     def table(self) -> str:
-        """Error rates by corpus and search, a line each."""
-        lines = [f"{'corpus':14}{'search':12}{'WER %':>8}{'CER %':>8}{'RTF':>9}"]
-        for row in sorted(self.figures, key=lambda row: (row["corpus"], -row["wer"])):
+        """Error rates by corpus, model (where there are several) and search, a line each."""
+        width = max((len(row["title"]) + 2 for row in self.figures if "title" in row), default=0)
+        model = "model" if width else ""
+        lines = [f"{'corpus':14}{model:{width}}{'search':12}{'WER %':>8}{'CER %':>8}{'RTF':>9}"]
+        for row in sorted(self.figures, key=lambda row: (row["corpus"], row.get("title", ""), -row["wer"])):
+            name = f"{row['corpus']:14}{row.get('title', ''):{width}}{row['search']:12}"
             rtf = f"{row['rtf']:9.4f}" if "rtf" in row else ""
-            lines.append(f"{row['corpus']:14}{row['search']:12}{100 * row['wer']:8.1f}{100 * row['cer']:8.1f}{rtf}")
+            lines.append(f"{name}{100 * row['wer']:8.1f}{100 * row['cer']:8.1f}{rtf}")
         return "\n".join(lines)
 
     def worst_text(self, count: int = WORST) -> str:
         """The utterances that went worst, or a sentence that says that none are recorded."""
-        rows = [", ".join(f"{name}: {value}" for name, value in row.items()) for row in self.worst[:count]]
-        return "\n".join(rows) or f"data/results/{self.name} holds no list of the worst utterances"
+        lines = []
+        for row in self.worst[:count]:
+            lines.append(", ".join(f"{name}: {value}" for name, value in row.items() if name not in TEXTS))
+            lines += [f"  {name + ':':7}{row[name]}" for name in TEXTS if name in row]
+        return "\n".join(lines) or f"data/results/{self.name} holds no list of the worst utterances"
 
 
 def recorded_run(name: str, results: Path = RESULTS) -> RecordedRun:
@@ -78,7 +85,7 @@ def recorded_run(name: str, results: Path = RESULTS) -> RecordedRun:
     )
     for path in sorted(folder.glob("worst*.tsv"))[:1]:
         with path.open(encoding="utf-8", newline="") as file:
-            run.worst = list(csv.DictReader(file, delimiter="\t"))
+            run.worst = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\"))
     return run
 
 
@@ -125,6 +132,10 @@ class RunPlan:
         except (OSError, ValueError):
             return False
 
+    def finished(self) -> bool:
+        """Whether the run has made its last step and measured its test sets."""
+        return "test" in self.metrics() and not self.running()
+
     def state(self) -> str:
         """How far the run is, in a sentence."""
         metrics = self.metrics()
@@ -134,7 +145,9 @@ class RunPlan:
             return f"running{last}"
         if "test" in metrics:
             return f"finished{last}"
-        return f"stopped{last}: launch() goes on with it" if self.folder.exists() else "not started"
+        if self.folder.exists() or self._log.exists():
+            return f"stopped{last}: launch() goes on with it; {self._log} says how it ended"
+        return "not started"
 
     def launch(self) -> None:
         """Begin the run or go on with it, in a process that lives on when the notebook is closed; ``*.log`` is its log.
@@ -145,11 +158,16 @@ class RunPlan:
         if self.running():
             raise CourseError(f"the run in {self.folder} is running already: look at it with show_run")
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".log").open("a", encoding="utf-8") as log:
+        with self._log.open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         self._note.write_text(str(process.pid), encoding="utf-8")
+
+    @property
+    def _log(self) -> Path:
+        """What the process prints."""
+        return self.folder.with_suffix(".log")
 
     @property
     def _note(self) -> Path:
@@ -186,11 +204,19 @@ def plan_run(folder: str | Path | None = None, config: str = "", overrides: Sequ
     return RunPlan(config, Path(folder), reason, overrides)
 
 
-def show_run(mine: RunPlan, recorded: RecordedRun) -> Figure:
-    """Character error rate of the first dev set over optimiser steps: one's own run and the recorded one."""
+def show_run(mine: RunPlan, recorded: RecordedRun | None = None) -> Figure:
+    """Character error rate of the first dev set over optimiser steps: one's own run and a recorded one.
+
+    Args:
+        mine: one's own run.
+        recorded: what to put beside it; None: the recorded run of the same configuration, and where there is none that
+            of mini_librispeech.
+    """
+    if recorded is None:
+        recorded = recorded_run(mine.config if (RESULTS / mine.config).is_dir() else "mini_librispeech")
     runs = {"mine": mine.metrics(), f"recorded: {recorded.name}": recorded.metrics}
     runs = {name: metrics for name, metrics in runs.items() if metrics.get("validations")}
-    return plots.compare_runs(runs, by="step", title=f"My run ({mine.config}) is {mine.state()}")
+    return plots.compare_runs(runs, by="step", title=f"My run ({mine.config}) is {mine.state().split(':')[0]}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

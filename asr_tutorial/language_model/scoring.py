@@ -68,11 +68,13 @@ class Perplexity:
 def perplexity(log_prob: float, count: int) -> float:
     """``exp(-log_prob / count)``: the number of equally probable choices that would be as hard to guess among.
 
+    An exponent of more than 700 is cut off there, for a float cannot hold the power.
+
     Args:
         log_prob: of a text, in nats.
         count: how many tokens, or words, the text has; each end of a sentence counts as one.
     """
-    return math.exp(min(-log_prob / count, 700.0))  # more than that is no number a float can hold
+    return math.exp(min(-log_prob / count, 700.0))
 
 
 def token_log_probs(

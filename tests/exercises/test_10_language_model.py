@@ -94,6 +94,13 @@ def test_a_piece_is_used_once():
         merged,
         "a pair is two whole pieces: the piece AB at the beginning holds the letters A and B but is one piece already",
     )
+    merged = merge_pair(("XA", "B"), ("A", "B"))
+    expect(
+        tuple(merged) == ("XA", "B"),
+        "XA B, unchanged",
+        merged,
+        "the piece XA ends in the letter A but is not the piece A: pieces are compared whole, not as parts of a string",
+    )
 
 
 @pytest.mark.exercise("10.1")
@@ -115,6 +122,7 @@ def probe_pieces(m: ModuleType) -> Iterator[Any]:
     for word, pair in (("LOWLOW", "LO"), ("AAAA", "AA"), ("AAA", "AA"), ("OLO", "LO"), ("XYL", "LO")):
         yield list(m.merge_pair(tuple(word), tuple(pair)))
     yield list(m.merge_pair(("AB", "A", "B"), ("A", "B")))
+    yield list(m.merge_pair(("XA", "B"), ("A", "B")))
 
 
 # --------------------------------------------------------------------------------------------------- 10.2
@@ -258,6 +266,36 @@ def test_sentences_of_a_row_are_strangers():
     )
 
 
+class Everything(torch.nn.Module):
+    """A dropout that drops everything."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.0
+
+
+@pytest.mark.exercise("10.3")
+def test_dropout_is_where_the_decoder_has_it():
+    model = small_lm()
+    layer = model.layers[0]
+    layer.dropout = Everything()
+    x = random(2, 3, 8)
+    same(
+        layer(x, torch.ones(3, 3, dtype=torch.bool)),
+        x,
+        "with a self.dropout that drops everything, neither sublayer adds anything, and x passes unchanged. Without "
+        "dropout a model learns a small text by heart",
+    )
+    model = small_lm()
+    model.dropout = Everything()
+    logits = model(TOKENS)
+    same(
+        logits[0],
+        logits[1],
+        "the embedding with its positions goes through self.dropout too: with everything dropped, all texts are the "
+        "same",
+    )
+
+
 def probe_transformer(m: ModuleType) -> Iterator[Any]:
     model = small_lm(m)
     yield model(TOKENS)
@@ -267,6 +305,11 @@ def probe_transformer(m: ModuleType) -> Iterator[Any]:
     yield cache.length
     numbers = torch.tensor([[1, 1, 1, 2, 2, 2]]).expand(2, -1)
     yield model(TOKENS, sentences=numbers)
+    model.dropout = Everything()
+    yield model(TOKENS)
+    for layer in model.layers:
+        layer.dropout = Everything()
+    yield model(TOKENS)
 
 
 # --------------------------------------------------------------------------------------------------- 10.4
@@ -299,6 +342,20 @@ def test_perplexity_by_hand():
         "three words of probability 1/4 each are as hard as guessing among 4: exp of minus the mean",
     )
     same(perplexity(math.log(0.5) + math.log(0.125), 2), 4.0, "1/2 and 1/8: the geometric mean of 2 and 8 is 4")
+
+
+@pytest.mark.exercise("10.4")
+def test_a_hopeless_text_has_a_perplexity():
+    try:
+        found: float | str = perplexity(-1e6, 10)
+    except OverflowError as error:
+        found = f"OverflowError: {error}"
+    expect(
+        not isinstance(found, str) and math.isfinite(found) and found > 1e300,
+        "exp(700), some 1e304",
+        found,
+        "a float cannot hold exp(100000): cut the exponent off at 700, or a model that is bad enough stops the program",
+    )
 
 
 @pytest.mark.exercise("10.4")

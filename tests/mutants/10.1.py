@@ -211,3 +211,33 @@ def merge_pair(pieces, pair):
         else:
             merged.append(left)
     return tuple(merged)
+
+
+# %% mutant merges_inside_pieces
+# The word is searched as a string with gaps. There the pair A B is also found at the end of XA and the beginning of BY: parts
+# of pieces are merged that never were that pair.
+def count_pairs(words):
+    pairs: Counter[Pair] = Counter()
+    for pieces, count in words.items():
+        for pair in zip(pieces, pieces[1:], strict=False):
+            pairs[pair] += count
+    return pairs
+
+
+def merge_pair(pieces, pair):
+    return tuple(" ".join(pieces).replace(" ".join(pair), "".join(pair)).split(" "))
+
+
+# %% rewritten merges_inside_pieces
+def count_pairs(words):
+    pairs: Counter[Pair] = Counter()
+    for pieces, count in words.items():
+        for pair in zip(pieces, pieces[1:], strict=False):
+            pairs[pair] += count
+    return pairs
+
+
+def merge_pair(pieces, pair):
+    import re
+
+    return tuple(re.sub(re.escape(f"{pair[0]} {pair[1]}"), lambda found: found.group().replace(" ", ""), " ".join(pieces)).split())

@@ -259,3 +259,56 @@ class TransformerLM:
         if cache is not None:
             cache.length += tokens.shape[1]
         return self.out(self.norm(x))
+
+
+# %% mutant no_dropout
+# Nothing is dropped in training: self.dropout is never called, neither on what the sublayers add nor on the embedding. The
+# setting has no effect, and a small text is learnt by heart.
+class LanguageModelLayer:
+    def forward(self, x, mask, cache=None):
+        normed = self.norm1(x)
+        attended, _ = self.self_attention(normed, normed, normed, mask, cache=cache.self_attention if cache is not None else None)
+        x = x + attended
+        return x + self.feed_forward(self.norm3(x))
+
+
+class TransformerLM:
+    def forward(self, tokens, cache=None, sentences=None):
+        self._check_tokens(tokens)
+        offset = cache.length if cache is not None else 0
+        x = self.positional(self.embedding(tokens) * self.scale, offset)
+        mask = causal_mask(offset + tokens.shape[1], tokens.device)[offset:]
+        if sentences is not None:
+            mask = mask & (sentences[:, :, None] == sentences[:, None, :])
+        for index, layer in enumerate(self.layers):
+            x = layer(x, mask, cache.layers[index] if cache is not None else None)
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return self.out(self.norm(x))
+
+
+# %% rewritten no_dropout
+class LanguageModelLayer:
+    def forward(self, x, mask, cache=None):
+        kept = None if cache is None else cache.self_attention
+        h = self.norm1(x)
+        middle = torch.add(self.self_attention(h, h, h, mask, False, kept)[0], x)
+        return torch.add(self.feed_forward(self.norm3(middle)), middle)
+
+
+class TransformerLM:
+    def forward(self, tokens, cache=None, sentences=None):
+        self._check_tokens(tokens)
+        n = tokens.shape[1]
+        seen = 0 if cache is None else cache.length
+        h = self.positional(self.embedding(tokens).mul(self.scale), seen)
+        keys = torch.arange(seen + n, device=tokens.device)
+        visible = keys[None, :] <= keys[seen:, None]
+        if sentences is not None:
+            visible = visible[None] & sentences.unsqueeze(2).eq(sentences.unsqueeze(1))
+        caches = [None] * len(self.layers) if cache is None else cache.layers
+        for layer, kept in zip(self.layers, caches):
+            h = layer(h, visible, kept)
+        if cache is not None:
+            cache.length = seen + n
+        return self.out(self.norm(h))

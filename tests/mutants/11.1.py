@@ -22,7 +22,8 @@ def make_identity(layer):
 
 # %% mutant everything_zero
 # All weights of the layer are zero. It does pass on what it gets, but it cannot learn: the gradient of each projection is
-# a product with what comes out of the others, and that is zero as well, at this step and at every later one.
+# a product with what comes out of the others, and that is zero as well, at this step and at every later one. Only the last
+# biases ever move.
 @torch.no_grad()
 def make_identity(layer):
     for parameter in layer.parameters():
