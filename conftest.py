@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = ("tests/test_course_robot.py", "tests/test_course_proofs.py")
 CELL_TIMEOUT = 120  # seconds; nbval's own limit is over half an hour
 
 
@@ -25,3 +26,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     collector.compare_outputs = Path(collector.path).parent.name == "solutions"
     # Pictures and sound depend on the versions of their libraries, warnings on the machine.
     collector.skip_compare = (*collector.skip_compare, "stderr", "image/png", "image/svg+xml", "text/html")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left alone with it in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
