@@ -32,8 +32,8 @@ def write():
 atexit.register(write)
 '''
 # What a training of a plain Transformer on characters does not come by: conversions to PyTorch's masks, gradients by
-# hand, rotations, other encoders, searches other than greedy. And some masks: its layers make their own. Another command
-# trains language models, and nothing grows here.
+# hand, rotations, other encoders, searches other than greedy. And some masks: its layers make their own.
+# Another command trains language models, and nothing grows here.
 NOT_IN_TRAINING = {
     *("1.4", "1.5", "1.6", "2.5", "3.2", "3.3", "3.5", "4.3", "4.4", "5.5", "5.6", "7.1", "7.4", "7.5", "7.7"),
     *("9.1", "9.3", "9.4", "9.5", "9.6", "9.7", "9.8"),
