@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 
 import pytest
 from tiny_training import training_config
@@ -22,8 +23,13 @@ def test_a_run_is_logged_offline(config, tmp_path, monkeypatch):
     train(config, tmp_path / "run", progress=False)
     (run,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     (record,) = run.glob("*.wandb")
+    parts = (b"asr-tutorial", b"max_steps", f"{config.data.dev[0]}/cer".encode())
+    # A process of its own writes the file, and on a busy machine it may still be at it.
+    end = time.monotonic() + 60
+    while not all(part in record.read_bytes() for part in parts) and time.monotonic() < end:
+        time.sleep(0.2)
     content = record.read_bytes()
-    for part in (b"asr-tutorial", b"max_steps", f"{config.data.dev[0]}/cer".encode()):
+    for part in parts:
         assert part in content, part
 
 
