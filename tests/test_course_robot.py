@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -104,18 +105,24 @@ def fill(notebook: nbformat.NotebookNode, answers: dict[str, str]) -> None:
             cell.source = answered(answers[mark[1]], mark[1])
 
 
+def importable(statement: ast.stmt) -> bool:
+    """Whether it imports what is installed: a chapter may also import files of its own, from a path that it adds."""
+    if isinstance(statement, ast.ImportFrom):
+        return find_spec(str(statement.module).partition(".")[0]) is not None
+    return isinstance(statement, ast.Import) and all(find_spec(name.name.partition(".")[0]) for name in statement.names)
+
+
 def keep_exercises(notebook: nbformat.NotebookNode) -> None:
     """Leave out what is neither an import, nor an exercise, nor its check."""
-
-    def wanted(cell: nbformat.NotebookNode) -> bool:
+    kept = []
+    for cell in notebook.cells:
         if cell.cell_type != "code":
-            return False
-        statements = ast.parse(cell.source).body
-        imports = all(isinstance(statement, ast.Import | ast.ImportFrom) for statement in statements)
-        begins = "from asr_tutorial.course import" in cell.source
-        return imports or begins or bool(MARK.search(cell.source)) or " = check(" in cell.source
-
-    notebook.cells = [cell for cell in notebook.cells if wanted(cell)]
+            continue
+        if not MARK.search(cell.source) and " = check(" not in cell.source:
+            cell.source = "\n".join(map(ast.unparse, filter(importable, ast.parse(cell.source).body)))
+        if cell.source:
+            kept.append(cell)
+    notebook.cells = kept
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, str]:
