@@ -28,6 +28,7 @@ class Exercise:
         difficulty: 1 to 5.
         core: whether it belongs to the chapter's core.
         append: a line put at the end of the module when the learner's version is in use.
+        imports: modules that its tests need and that take long to import; a worker has them before it checks.
         hints: from a nudge to nearly the answer.
         chapter: the chapter's id, such as ``02``.
     """
@@ -40,6 +41,7 @@ class Exercise:
     difficulty: int
     core: bool = True
     append: str = ""
+    imports: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     chapter: str = ""
 
@@ -83,7 +85,7 @@ def load_course() -> tuple[Chapter, ...]:
 
 def _chapter(exercise: list[dict[str, Any]] | None = None, **row: Any) -> Chapter:
     exercises = tuple(
-        Exercise(**entry | {key: tuple(entry.get(key, ())) for key in ("names", "hints")}, chapter=row["id"])
+        Exercise(**entry | {key: tuple(entry.get(key, ())) for key in ("names", "imports", "hints")}, chapter=row["id"])
         for entry in exercise or ()
     )
     return Chapter(**row, exercises=exercises)

@@ -21,19 +21,17 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from asr_tutorial.course import mistakes
 from asr_tutorial.course.finder import install
-from asr_tutorial.course.manifest import REPOSITORY, Exercise, find_exercise
+from asr_tutorial.course.manifest import REPOSITORY, Exercise, all_exercises, find_exercise
 
 TESTS = REPOSITORY / "tests" / "exercises"
 WARM = ("torch", "torch.nn.functional", "torch.utils.data", "numpy", "soundfile", "soxr", "sentencepiece", "tqdm")
 """What the library needs, imported once."""
-OPTIMISING = ("8.5", "8.6")
-"""Exercises whose tests make an optimiser, which imports torch's compiler, for seconds, when it is first used."""
-COMPILER = "torch._dynamo"
 IDLE = 0.3
 """Seconds without a request after which there is time to prepare for the next ones."""
 PLUMBING = "asr_tutorial.config"
@@ -257,8 +255,9 @@ def serve() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        if hasattr(os, "fork") and request["exercise"] in OPTIMISING:
-            importlib.import_module(COMPILER)  # here, once, it is there for all the children that follow
+        exercise = find_exercise(request["exercise"])
+        if hasattr(os, "fork"):
+            _import(exercise.imports)  # here, once, they are there for all the children that follow
         with tempfile.TemporaryDirectory() as folder:
             answer = Path(folder) / "answer.json"
             problem = run(request, answer)
@@ -266,12 +265,14 @@ def serve() -> None:
         if problem or not result:
             result = {"passed": [], "failures": [problem], "mistake": None, "printed": ""}
         print(json.dumps(result), file=answers, flush=True)
-        if hasattr(os, "fork") and _chapter(request["exercise"]) in map(_chapter, OPTIMISING) and _idle():
-            importlib.import_module(COMPILER)  # while the learner reads, so that nobody waits for it later
+        soon = [name for other in all_exercises() if other.chapter == exercise.chapter for name in other.imports]
+        if hasattr(os, "fork") and soon and _idle():  # the learner reads: nobody has to wait for them later
+            _import(soon)
 
 
-def _chapter(exercise: str) -> str:
-    return exercise.partition(".")[0]
+def _import(modules: Iterable[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _idle() -> bool:
