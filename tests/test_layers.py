@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 
 # From the bottom to the top. A module or folder imports from its own layer and from those above it in this table.
 LAYERS: list[tuple[str, set[str]]] = [
-    ("plumbing", {"errors", "config", "metrics", "modes", "plots", "masks"}),
+    ("plumbing", {"errors", "files", "config", "metrics", "modes", "plots", "masks"}),
     (
         "sound and text",
         {"audio", "features", "tokenizer", "bpe", "corpus", "subset", "dataset", "download", "synthetic"},

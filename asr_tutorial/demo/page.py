@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,6 +17,7 @@ from asr_tutorial import plots
 from asr_tutorial.corpus import Corpus, Utterance
 from asr_tutorial.demo.template import PAGE
 from asr_tutorial.errors import UserError
+from asr_tutorial.files import write_whole
 from asr_tutorial.metrics import UtteranceResult, differences, worst
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import AlignedText, Evaluation, Recognizer
@@ -64,9 +64,7 @@ def write_page(
     for name, value in values.items():
         page = page.replace(f"@{name}@", value)
     try:
-        temporary = path.with_name(f".{path.name}.writing")
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, page)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from asr_tutorial.config import CONFIGS, STRICT, Count, Positive, available_configs, from_dict, read_yaml
+from asr_tutorial.config import CONFIGS, STRICT, Count, Positive, Search, available_configs, from_dict, read_yaml
 from asr_tutorial.errors import ConfigError
 
 RECIPES = CONFIGS / "recipes"
@@ -58,7 +58,7 @@ class MeasureConfig:
     """Development sets; the first one chooses weights and the best recogniser."""
     root: str = ""
     """Folder that relative paths start from; empty: ``ASR_TUTORIAL_DATA``, else the repository's ``data``."""
-    searches: list[str] = field(default_factory=lambda: ["greedy", "ctc", "prefix", "attention", "joint"])
+    searches: list[str] = field(default_factory=lambda: list(get_args(Search)))
     """Searches, each alone or with a language model, ``joint+STAGE``."""
     beam_size: Positive = 10
     """Of all beam searches."""
@@ -99,7 +99,7 @@ class RecipeConfig:
         models = [name for name, stage in self.stages.items() if stage.kind != "recogniser"]
         for search in self.measure.searches:
             kind, _, model = search.partition("+")
-            if kind not in ("greedy", "ctc", "prefix", "attention", "joint"):
+            if kind not in get_args(Search):
                 raise ValueError(f"measure.searches: unknown search {search!r}")
             if "+" in search and (model not in models or kind in ("greedy", "ctc")):
                 raise ValueError(f"measure.searches: {search!r} must be a beam search and one of {', '.join(models)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from asr_tutorial.config import Config, LanguageModelConfig, load_config, load_lm_config, to_yaml
 from asr_tutorial.dataset.text_files import read_text
 from asr_tutorial.errors import ConfigError
+from asr_tutorial.files import write_whole
 from asr_tutorial.language_model import NGram, save_ngram
 from asr_tutorial.recipe.plan import STEPS, RecipeConfig, StageConfig, overrides_of, scaled
 from asr_tutorial.training import train
@@ -135,6 +135,4 @@ def _read(path: Path) -> dict[str, Any]:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a file all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(dict(values), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(dict(values), indent=1, ensure_ascii=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from asr_tutorial.config import read_yaml
 from asr_tutorial.errors import ConfigError
+from asr_tutorial.files import write_whole
 from asr_tutorial.language_model import LanguageModel, NGram, TransformerLM, spelled
 from asr_tutorial.recognizer.results import Search
 from asr_tutorial.search import SearchOptions, TokenModel
@@ -86,11 +86,8 @@ def write_recommended(folder: str | Path, recommended: Mapping[str, Mapping[str,
     """
     for search, options in recommended.items():
         _check_recommended(search, search, options)
-    path = Path(folder) / SEARCH
-    temporary = path.with_name(f".{SEARCH}.writing")
     values = {search: dict(options) for search, options in recommended.items()}
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(Path(folder) / SEARCH, yaml.safe_dump(values, sort_keys=False))
 
 
 def _check_recommended(source: str, search: str, options: object) -> None:

@@ -31,6 +31,7 @@ import yaml
 
 from asr_tutorial.config import Config, load_config, to_yaml
 from asr_tutorial.errors import CheckpointError, ConfigError, UserError
+from asr_tutorial.files import write_whole
 from asr_tutorial.training.distributed import Ranks, job
 
 logger = logging.getLogger("asr_tutorial")
@@ -154,10 +155,7 @@ class RunFolder:
 
     def write_metrics(self) -> None:
         """Write ``metrics.json``, all or nothing."""
-        path = self.path / "metrics.json"
-        temporary = path.with_name(".metrics.json.writing")
-        temporary.write_text(json.dumps(self.metrics, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(self.path / "metrics.json", json.dumps(self.metrics, indent=1) + "\n")
 
     def close(self) -> None:
         """Flush and release the log, TensorBoard and Weights & Biases."""
