@@ -207,6 +207,7 @@ def recipe(
     scale: Annotated[
         float, typer.Option(help="Factor on the optimiser steps of every training, for a small machine.")
     ] = 1.0,
+    code: Code = CodeName.ours,
 ) -> None:
     """From a corpus to a table of results: language models, recognisers in several ways, every search.
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from asr_tutorial.cli.common import console_log, overrides_of, passes_overrides
+from asr_tutorial.cli.common import CodeName, console_log, overrides_of, passes_overrides
+from asr_tutorial.cli.searching import Code, Device
 
 app = typer.Typer(no_args_is_help=True, help="Train, measure and use language models.")
 
 Model = Annotated[Path, typer.Argument(help="Folder of a language model, run folder, or ARPA file.", metavar="DIR")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Form = Annotated[
     str, typer.Option(help="spoken: make the text look like a speech corpus's (capital letters, no marks).")
 ]
@@ -31,6 +31,7 @@ def train(
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write; default: runs/TIME_NAME.", metavar="DIR")
     ] = None,
+    code: Code = CodeName.ours,
 ) -> None:
     """Train a Transformer language model on text.
 

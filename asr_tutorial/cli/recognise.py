@@ -166,6 +166,7 @@ def tune(
         bool, typer.Option("--save", help="Let the checkpoint recommend what was found: it becomes the default.")
     ] = False,
     device: Device = "auto",
+    code: Code = CodeName.ours,
 ) -> None:
     """Choose the weights of a search on a development set.
 
