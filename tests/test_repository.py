@@ -134,6 +134,11 @@ def test_the_picture_of_the_model_is_what_its_script_draws() -> None:
     assert (ROOT / "docs" / "model.svg").read_text(encoding="utf-8") == draw()
 
 
+def test_the_page_of_results_is_what_the_records_say() -> None:
+    page = runpy.run_path(str(ROOT / "tools" / "results.py"))["page"]
+    assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == page()
+
+
 PINS = dict(
     line.split("==")
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()

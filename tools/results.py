@@ -1,0 +1,147 @@
+"""All recorded results on one page: ``python tools/results.py`` writes RESULTS.md from the records in data/results.
+
+Nothing on that page is typed in but the sentences between its tables, and those are here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "data" / "results"
+PAGE = ROOT / "RESULTS.md"
+HEAD = """# Results
+
+Each figure is recorded in [data/results](data/results), with the command, date, machine and commit that it comes from;
+`python tools/results.py` makes this page from the records. WER and CER are error rates of words and characters in
+per cent, added up over a corpus; RTF, the real-time factor, is seconds of decoding for one second of sound. Weights of
+searches are chosen on the first corpus of a table and used on the others.
+"""
+
+
+def read(name: str) -> dict[str, Any]:
+    """A record; empty where it has not been made."""
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def table(head: list[str], rows: list[list[Any]]) -> list[str]:
+    """A table in Markdown, and an empty line."""
+    return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)] + [""]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def origin(environment: dict[str, Any]) -> str:
+    """Where a record comes from, as one sentence."""
+    threads = environment["threads"]
+    return (
+        f"`{environment['command']}`, {environment['date']}, {environment['device']}, "
+        f"{threads} thread{'s' if threads != 1 else ''}, torch {environment['torch']}, commit {environment['commit']}."
+    )
+
+
+def recognisers() -> list[str]:
+    """Error rates of every recorded run and recipe, by search and corpus."""
+    lines = ["## Recognisers", ""]
+    for path in sorted(RESULTS.glob("*/evaluation.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        lines += [f"### [{path.parent.name}](data/results/{path.parent.name})", ""]
+        corpora = list(dict.fromkeys(row["corpus"] for row in record["figures"]))
+        found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for row in record["figures"]:
+            found.setdefault((row.get("title", ""), row["search"]), {})[row["corpus"]] = row
+        titled = any(title for title, _ in found)
+        head = [*(["recogniser"] if titled else []), "search"]
+        for corpus in corpora:
+            head += [f"{corpus} WER", "CER", "RTF"]
+        rows = []
+        for (title, search), by_corpus in found.items():
+            cells: list[str] = []
+            for corpus in corpora:
+                row = by_corpus.get(corpus)
+                cells += [percent(row["wer"]), percent(row["cer"]), f"{row['rtf']:.3f}"] if row else ["", "", ""]
+            rows.append([*([title] if titled else []), search, *cells])
+        lines += [*table(head, rows), origin(record["environment"]), ""]
+        lines += trainings(record) + perplexities(record)
+    return lines
+
+
+def trainings(record: dict[str, Any]) -> list[str]:
+    """What the stages of a recipe took."""
+    rows = [
+        [row["stage"], row["title"], f"{row.get('train_seconds', row['processor_seconds']) / 60:.0f}"]
+        for row in record.get("trainings", [])
+    ]
+    return table(["stage", "what", "minutes"], rows) if rows else []
+
+
+def perplexities(record: dict[str, Any]) -> list[str]:
+    """Language models of a recipe."""
+    rows = [
+        [
+            row["title"],
+            row["corpus"],
+            f"{row['per_word']:.0f}",
+            f"{row['per_known_word']:.0f}",
+            f"{100 * row['unknown_share']:.2f}",
+        ]
+        for row in record.get("perplexities", [])
+    ]
+    if not rows:
+        return []
+    head = ["language model", "text", "perplexity per word", "of known words", "unknown words, %"]
+    return table(head, rows)
+
+
+def growing() -> list[str]:
+    """The same model grown and from the first step, TinySpeech."""
+    record = read("progressive_tinyspeech.json")
+    rows = []
+    for arm in record.get("arms", []):
+        last = arm["points"][-1]
+        rows.append([arm["name"], last["step"], f"{last['cpu_seconds']:.0f}", percent(last["cer"])])
+    if not rows:
+        return []
+    about = record["about"]
+    lines = ["## Growing against training the whole model, TinySpeech", ""]
+    lines += table(["model", "steps", "processor seconds", "dev CER (CTC)"], rows)
+    return [*lines, f"{about['what']}; {about['date']}, {about['machine']}, commit {about['commit']}.", ""]
+
+
+def ablation() -> list[str]:
+    """What each part of the recipe is worth, where that has been measured."""
+    page = RESULTS / "ablation.md"
+    if not page.is_file():
+        return []
+    record = read("ablation.json")
+    lines = ["## What each part is worth", "", page.read_text(encoding="utf-8").strip(), ""]
+    return [*lines, origin(record["environment"]), ""]
+
+
+def own_code() -> list[str]:
+    """TinySpeech trained with answers to the exercises that are not ours."""
+    record = read("own_code_tinyspeech.json")
+    if not record:
+        return []
+    rows = [[row["code"], row["steps"], percent(row["wer"]), percent(row["cer"])] for row in record["rows"]]
+    lines = ["## A learner's own code, TinySpeech", ""]
+    lines += [f"Every one of {record['exercises']} exercises answered by somebody who had not seen our code:", ""]
+    lines += table(["code", "steps", "test WER (joint)", "CER"], rows)
+    return [*lines, origin(record["environment"]), ""]
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, *recognisers(), *growing(), *ablation(), *own_code()]
+    speed = "Speed beside other toolkits is in [benchmarks](benchmarks/README.md), searches by model in "
+    return "\n".join([*parts, "## Speed", "", f"{speed}[searches.md](data/results/searches.md).", ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
