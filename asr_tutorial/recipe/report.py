@@ -89,7 +89,8 @@ def _training_corpora(recognizer: Recognizer) -> list[Corpus]:
 
 
 def _trainings(recipe: RecipeConfig, folders: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """What each stage took."""
+    """What each stage took: processor time of the recipe itself, and the clock of a training's steps, which may have
+    been made elsewhere, by torchrun for example."""
     rows = []
     for name, stage in recipe.stages.items():
         place = folders[name] if stage.kind == "ngram" else folders[name].parents[1]
@@ -177,9 +178,10 @@ def _page(
             for name in corpora
         ]
         lines.append(f"| {title} | {search} | " + " | ".join(cells) + " |")
-    lines += ["", "## Trainings", "", "| stage | what | processor minutes |", "|---|---|---|"]
+    lines += ["", "## Trainings", "", "| stage | what | minutes |", "|---|---|---|"]
     lines += [
-        f"| {row['stage']} | {row['title']} ({row['kind']}) | {row['processor_seconds'] / 60:.1f} |"
+        f"| {row['stage']} | {row['title']} ({row['kind']}) | "
+        f"{row.get('train_seconds', row['processor_seconds']) / 60:.1f} |"
         for row in record["trainings"]
     ]
     if figures.perplexities:
