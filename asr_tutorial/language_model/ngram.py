@@ -168,7 +168,7 @@ class NGram:
             min_counts: n-grams of each order that were seen less often are left out; the last one is that of all higher
                 orders. Words that are left out become ``<unk>`` before anything longer is counted, so that the first
                 number, which limits the vocabulary, may be larger than the others.
-            spelling: also learn how unknown words are spelt, from those that were seen once.
+            spelling: also learn how unknown words are spelt, from those that are left out, or seen once.
 
         Raises:
             ConfigError: order below 1, or minimum counts that fall from one order to the next, from 2-grams on.
@@ -184,7 +184,7 @@ class NGram:
         tables = _smooth(*_count(stream, len(words), order), limits, len(words))
         model = cls(words, tables)
         if spelling:
-            rare = [word for word, count in word_counts.items() if count == 1] or list(word_counts)
+            rare = [word for word, count in word_counts.items() if count < max(limits[0], 2)] or list(word_counts)
             model.spelling = cls.train([list(word) for word in sorted(rare)], SPELLING_ORDER, (1,), spelling=False)
         return model
 

@@ -17,6 +17,9 @@ from asr_tutorial.language_model.ngram import BOS_ID, EOS_ID, NEVER, Array, NGra
 
 LEAST = 1e-12
 """What is left for unseen words, at least: rounding may leave less than nothing."""
+LETTERS = 10.0
+"""Factor on the threshold of a model of spelling: of a hundred words about one is unknown and has some ten letters, so
+that letters are a tenth of what is predicted."""
 
 
 def pruned(model: NGram, threshold: float) -> NGram:
@@ -24,7 +27,7 @@ def pruned(model: NGram, threshold: float) -> NGram:
 
     Words all stay, and so do n-grams with which a longer one begins that is kept. Backoff weights are computed anew, so
     that the probabilities after each history sum to 1; probabilities of n-grams stay as they are. The model of spelling
-    is pruned in the same way, where a letter is what a word is here.
+    is pruned too, with a threshold :data:`LETTERS` times as high.
 
     Args:
         model: a model of any order.
@@ -44,7 +47,7 @@ def pruned(model: NGram, threshold: float) -> NGram:
         if order < model.order:
             kept[order - 1][model.tables[order].keys[kept[order]] // size] = True  # a longer one begins with them
     tables = _choose(model.tables, kept, size)
-    spelling = pruned(model.spelling, threshold) if model.spelling is not None else None
+    spelling = pruned(model.spelling, LETTERS * threshold) if model.spelling is not None else None
     return NGram(model.words, normalized(model.words, tables), spelling)
 
 
