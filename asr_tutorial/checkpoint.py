@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
-from asr_tutorial.config import Config, LanguageModelConfig, load_config, to_yaml
+from asr_tutorial.config import Config, LanguageModelConfig, load_config, read_yaml, to_yaml
 from asr_tutorial.errors import CheckpointError, UserError
 from asr_tutorial.model import build_model
 from asr_tutorial.tokenizer import Tokenizer, load_tokenizer
@@ -131,6 +131,8 @@ def load_checkpoint(folder: str | Path, device: str | torch.device = "cpu") -> t
         CheckpointError: a file is missing or corrupt, or the weights do not fit configuration and vocabulary.
     """
     folder = find_checkpoint(folder)
+    if "kind" in read_yaml(folder / CONFIG):
+        raise CheckpointError(f"{folder} is a language model, not a recogniser: give it with --lm, beside a recogniser")
     config = load_config(folder / CONFIG)
     try:
         tokenizer = load_tokenizer(folder)

@@ -1075,8 +1075,9 @@ for word in (*loyal[:3], *loyal[-3:]):
 #     asr-tutorial tune -m runs/MY_RECOGNISER --corpus dev-218spk --lm my_3gram --plot sweep.png
 #     asr-tutorial evaluate -m runs/MY_RECOGNISER --corpus dev-218spk --search joint --lm my_3gram
 #
-# CTC's beam of chapter 07 takes a language model in the same way (`--search prefix --lm`). n-gram models are read and
-# written as ARPA files, the format of all toolkits.
+# CTC's beam of chapter 07 takes a language model in the same way (`--search prefix --lm`). With `--prune 2e-7` an n-gram
+# model becomes small: n-grams go that backing off predicts nearly as well. `asr-tutorial lm arpa` writes one as an ARPA
+# file, the format of all toolkits, and `--lm` takes such a file too.
 #
 # ## References
 #
@@ -1084,7 +1085,8 @@ for word in (*loyal[:3], *loyal[-3:]):
 #   units](https://arxiv.org/abs/1508.07909), 2016: byte-pair encoding.
 # - R. Kneser and H. Ney, [Improved backing-off for m-gram language
 #   modeling](https://doi.org/10.1109/ICASSP.1995.479394), 1995; S. Chen and J. Goodman, [An empirical study of smoothing
-#   techniques for language modeling](https://doi.org/10.1006/csla.1999.0128), 1999.
+#   techniques for language modeling](https://doi.org/10.1006/csla.1999.0128), 1999; A. Stolcke, [Entropy-based pruning of
+#   backoff language models](https://arxiv.org/abs/cs/0006025), 1998.
 # - S. Merity et al., [Pointer sentinel mixture models](https://arxiv.org/abs/1609.07843), 2016: WikiText-2 and -103.
 # - K. Irie et al., [Language modeling with deep Transformers](https://arxiv.org/abs/1905.04226), 2019: LibriSpeech.
 # - C. Gulcehre et al., [On using monolingual corpora in neural machine translation](https://arxiv.org/abs/1503.03535),

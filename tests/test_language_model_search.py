@@ -111,6 +111,9 @@ def test_other_vocabularies_are_named_with_the_remedy(recognizer, folders):
         recognizer.use_language_model("/nowhere")
     with pytest.raises(CheckpointError, match="is a recogniser, not a language model"):
         recognizer.use_language_model(folders / "model")
+    for name in ("ngram", "transformer"):
+        with pytest.raises(CheckpointError, match=f"{name} is a language model, not a recogniser: give it with --lm"):
+            asr_tutorial.load(folders / name)
 
 
 # What a checkpoint recommends

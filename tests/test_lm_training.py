@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from asr_tutorial.cli import app
@@ -204,7 +205,7 @@ class TestCommandLine:
             "training.max_steps=4",
         )]  # fmt: skip
         assert "perplexity" in self.run("train", "--run-dir", tmp_path / "run", *settings)
-        assert "12 1-grams, 99 2-grams" in self.run("ngram", tmp_path / "ngram", "--text", text, "--order", 2)
+        assert "12 1-grams, 99 2-grams, 0.00 MB" in self.run("ngram", tmp_path / "ngram", "--text", text, "--order", 2)
         output = self.run(
             "evaluate", tmp_path / "ngram", tmp_path / "run", "--text", text, "--vocabulary", tmp_path / "ngram",
             "--json", tmp_path / "figures.json",
@@ -217,6 +218,17 @@ class TestCommandLine:
         generated = self.run("generate", tmp_path / "run", "--prompt", "THE", "--n", 2, "--max-tokens", 8).splitlines()
         assert len(generated) == 2
         assert all(line.startswith("THE") for line in generated)
+
+    def test_a_small_model_and_an_arpa_file_of_it(self, text: Path, tmp_path: Path) -> None:
+        self.run("ngram", tmp_path / "whole", "--text", text)
+        self.run("ngram", tmp_path / "small", "--text", text, "--prune", "1e-3")
+        whole, small = (yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("whole", "small"))
+        assert small["ngrams"] < whole["ngrams"]
+        assert small == {**whole, "prune": 1e-3, "ngrams": small["ngrams"]}
+        self.run("arpa", tmp_path / "small", tmp_path / "small.arpa.gz")
+        output = self.run("evaluate", tmp_path / "small", tmp_path / "small.arpa.gz", "--text", text)
+        figures = [line.split()[:2] for line in output.splitlines()[-2:]]
+        assert figures[0] == figures[1]
 
     def test_a_configuration_with_every_key(self) -> None:
         output = self.run("config", "16m", "--text.context=300")

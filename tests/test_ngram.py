@@ -119,8 +119,9 @@ class TestModel:
         assert perplexity(3) < 0.8 * perplexity(2) < 0.8 * perplexity(1)
 
     def test_rare_words_become_unknown(self) -> None:
-        model = NGram.train(SENTENCES, 2, (2, 2))
+        model = NGram.train(SENTENCES, 2, (2, 1))
         assert "CAT" in model
+        assert model.distribution(("A",)).sum() == pytest.approx(1)
         assert "THEM" not in model
         assert model.score((), "THEM") == model.score((), "NEVER")
 
@@ -131,7 +132,7 @@ class TestModel:
 
     def test_what_cannot_be_trained(self) -> None:
         with pytest.raises(ConfigError, match="never falling"):
-            NGram.train(SENTENCES, 3, (2, 1))
+            NGram.train(SENTENCES, 3, (1, 2, 1))
         with pytest.raises(TextError, match="at least one word"):
             NGram.train(["", " "])
         with pytest.raises(TextError, match="<s> or </s>"):

@@ -41,7 +41,7 @@ def recipe_values(corpus, cache):
         "name": "small",
         "stages": {
             "ctc": {"set": {**common, "model.decoder_layers": 0, "training.ctc_weight": 1.0}},
-            "ngram": {"kind": "ngram", "text": [str(corpus)], "order": 2},
+            "ngram": {"kind": "ngram", "text": [str(corpus)], "order": 2, "prune": 1e-8},
             "lm": {"kind": "lm", "set": {**LM, **text, "tokenizer.folder": "{ctc}"}},
             "from_lm": {
                 "title": "decoder from the language model",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import asr_tutorial
+from asr_tutorial.config import read_yaml
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.language_model import NGram, load_language_model, save_ngram, save_transformer_lm
 from asr_tutorial.recipe import RecipeConfig, load_recipe
@@ -47,7 +48,7 @@ def write_models(run: Path, name: str, record: dict[str, Any], pretrained: Path)
         return pretrained / name, None
     loaded = load_language_model(run / lm)
     if isinstance(loaded.model, NGram):
-        save_ngram(pretrained / f"{name}_lm", loaded.model)
+        save_ngram(pretrained / f"{name}_lm", loaded.model, read_yaml(run / lm / "config.yaml"))
     else:
         assert loaded.tokenizer is not None
         assert loaded.config is not None

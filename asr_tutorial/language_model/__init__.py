@@ -7,6 +7,7 @@
 from asr_tutorial.language_model.arpa import read_arpa, write_arpa
 from asr_tutorial.language_model.folder import LanguageModel, load_language_model, save_ngram, save_transformer_lm
 from asr_tutorial.language_model.ngram import NGram
+from asr_tutorial.language_model.pruning import pruned
 from asr_tutorial.language_model.scoring import Perplexity, evaluate_text, perplexity, token_log_probs, word_log_probs
 from asr_tutorial.language_model.spelled import spelled
 from asr_tutorial.language_model.transformer import TransformerLM
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate_text",
     "load_language_model",
     "perplexity",
+    "pruned",
     "read_arpa",
     "save_ngram",
     "save_transformer_lm",

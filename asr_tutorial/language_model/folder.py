@@ -1,7 +1,7 @@
 """Language models on disk: a folder like a recogniser's checkpoint.
 
 A Transformer's folder holds ``model.safetensors``, ``config.yaml`` and the tokenizer's files; that of an n-gram model
-holds ``lm.arpa.gz`` and a ``config.yaml`` that says ``kind: ngram``.
+holds the files of :mod:`~asr_tutorial.language_model.packed` and a ``config.yaml`` that says ``kind: ngram``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ import yaml
 from asr_tutorial.checkpoint import CONFIG, WEIGHTS, check_weights, read_weights, replaced_folder, save_checkpoint
 from asr_tutorial.config import LanguageModelConfig, load_lm_config, read_yaml
 from asr_tutorial.errors import CheckpointError, UserError
-from asr_tutorial.language_model.arpa import read_arpa, write_arpa
+from asr_tutorial.language_model.arpa import read_arpa
 from asr_tutorial.language_model.ngram import NGram
+from asr_tutorial.language_model.packed import read_packed, write_packed
 from asr_tutorial.language_model.transformer import TransformerLM
 from asr_tutorial.tokenizer import Tokenizer, load_tokenizer
-
-ARPA = "lm.arpa.gz"
-SPELLING = "spelling.arpa.gz"
 
 
 @dataclass
@@ -68,16 +66,20 @@ def save_transformer_lm(
 
 
 def save_ngram(folder: str | Path, model: NGram, extra: Mapping[str, Any] | None = None) -> None:
-    """Write an n-gram model, all or nothing: ``lm.arpa.gz``, and the n-grams of letters that spell unknown words.
+    """Write an n-gram model with its model of spelling, all or nothing, probabilities as fp16.
+
+    Args:
+        folder: where to; what lies there is replaced at the end.
+        model: any.
+        extra: facts for ``config.yaml``, such as the texts that were counted.
 
     Raises:
         CheckpointError: as :func:`save_transformer_lm`.
     """
     with replaced_folder(folder) as temporary:
-        write_arpa(model, temporary / ARPA)
-        if model.spelling is not None:
-            write_arpa(model.spelling, temporary / SPELLING)
-        values = {"kind": "ngram", "order": model.order, "words": len(model.words), **(extra or {})}
+        write_packed(temporary, model)
+        sizes = [len(table.keys) for table in model.tables]
+        values = {**(extra or {}), "kind": "ngram", "order": model.order, "ngrams": sizes}
         (temporary / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
@@ -96,10 +98,7 @@ def load_language_model(folder: str | Path, device: str | torch.device = "cpu") 
         return LanguageModel("ngram", read_arpa(folder))
     values = read_yaml(folder / CONFIG)
     if values.get("kind") == "ngram":
-        model = read_arpa(folder / ARPA)
-        if (folder / SPELLING).is_file():
-            model.spelling = read_arpa(folder / SPELLING)
-        return LanguageModel("ngram", model)
+        return LanguageModel("ngram", read_packed(folder))
     if "kind" not in values:
         raise CheckpointError(f"{folder} is a recogniser, not a language model: give a folder that `lm train` wrote")
     config = load_lm_config(folder / CONFIG)
@@ -118,9 +117,9 @@ def _find(folder: Path) -> Path:
     if folder.is_file() and ".arpa" in folder.name:
         return folder
     for candidate in (folder, folder / "checkpoints" / "best", folder / "checkpoints" / "latest"):
-        if (candidate / CONFIG).is_file() and any((candidate / name).is_file() for name in (WEIGHTS, ARPA)):
+        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
             return candidate
     raise CheckpointError(
-        f"no language model at {folder}: it must hold {CONFIG} and {WEIGHTS} or {ARPA}, be a run folder with "
-        "checkpoints/best, or an .arpa file"
+        f"no language model at {folder}: it must hold {CONFIG} and {WEIGHTS}, be a run folder with checkpoints/best, "
+        "or an .arpa file"
     )

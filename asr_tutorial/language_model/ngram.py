@@ -42,11 +42,13 @@ class Table:
         keys: (n,) int64, ``row of the history * vocabulary + word``; of order 1 the word alone.
         log_prob: (n,) float32, nats, of the last word after the others.
         backoff: (n,) float32, nats: what is left, after this n-gram, for words that were not seen behind it.
+        counts: (n,) int64, how often each was seen; None where that is not known, as in files.
     """
 
     keys: Array
     log_prob: Array
     backoff: Array
+    counts: Array | None = None
 
     def find(self, keys: Array) -> Array:
         """Rows of some keys (n,), -1 where there is none."""
@@ -164,24 +166,25 @@ class NGram:
             sentences: texts, whose words are what stands between spaces, or lists of words.
             order: words of the longest n-grams.
             min_counts: n-grams of each order that were seen less often are left out; the last one is that of all higher
-                orders. Words that are left out become ``<unk>``.
-            spelling: also learn how unknown words are spelt, from those that were seen once.
+                orders. Words that are left out become ``<unk>`` before anything longer is counted, so that the first
+                number, which limits the vocabulary, may be larger than the others.
+            spelling: also learn how unknown words are spelt, from those that are left out, or seen once.
 
         Raises:
-            ConfigError: order below 1, or minimum counts that fall from one order to the next.
+            ConfigError: order below 1, or minimum counts that fall from one order to the next, from 2-grams on.
             TextError: no words, or one that has a meaning of its own here (``<s>``, ``</s>``).
         """
         limits = [*min_counts, *[min_counts[-1]] * order][:order]
-        if order < 1 or limits[0] < 1 or limits != sorted(limits):
+        if order < 1 or min(limits) < 1 or limits[1:] != sorted(limits[1:]):
             raise ConfigError(
-                "order must be 1 or more, and min_counts 1 or more and never falling, got "
+                "order must be 1 or more, and min_counts 1 or more and never falling from that of 2-grams on, got "
                 f"{order} and {list(min_counts)}"
             )
         words, stream, word_counts = _encode(sentences, limits[0])
         tables = _smooth(*_count(stream, len(words), order), limits, len(words))
         model = cls(words, tables)
         if spelling:
-            rare = [word for word, count in word_counts.items() if count == 1] or list(word_counts)
+            rare = [word for word, count in word_counts.items() if count < max(limits[0], 2)] or list(word_counts)
             model.spelling = cls.train([list(word) for word in sorted(rare)], SPELLING_ORDER, (1,), spelling=False)
         return model
 
@@ -194,7 +197,7 @@ class NGram:
         """
         before = [BOS_ID, *self._encode_words(history)][-(self.order - 1) :] if self.order > 1 else []
         stream = np.array([*before, self.row(word)])
-        return float(self._log_probs(stream, np.arange(len(stream)))[-1])
+        return float(self.stream_log_probs(stream, np.arange(len(stream)))[-1])
 
     def word_log_probs(self, sentences: Sequence[str], spell: bool = False) -> list[list[float]]:
         """Log-probabilities of the words of sentences, in nats, and of their ends.
@@ -213,7 +216,7 @@ class NGram:
         stream = np.array([word for sentence in encoded for word in sentence], dtype=np.int64)
         lengths = np.array([len(sentence) for sentence in encoded])
         starts = np.cumsum(lengths) - lengths
-        values = self._log_probs(stream, np.arange(len(stream)) - np.repeat(starts, lengths)).tolist()
+        values = self.stream_log_probs(stream, np.arange(len(stream)) - np.repeat(starts, lengths)).tolist()
         rows = []
         for start, words in zip(starts.tolist(), texts, strict=True):
             row = values[start + 1 : start + len(words) + 2]
@@ -258,6 +261,26 @@ class NGram:
                 np.exp(above.log_prob[first:last].astype(np.float64)),
             )
 
+    def stream_log_probs(self, stream: Array, position: Array) -> Array:
+        """Log-probabilities of many words at once.
+
+        Args:
+            stream: (n,) rows in the vocabulary, of words that follow each other.
+            position: (n,) how many of the words before each one belong to it: 0 where something new begins.
+
+        Returns:
+            (n,) float64, nats.
+        """
+        values = self.tables[0].log_prob[stream].astype(np.float64)
+        rows = stream  # of the n-gram that ends at each place, of the order below
+        for length, (below, table) in enumerate(zip(self.tables, self.tables[1:], strict=False), start=1):
+            before = np.where(position >= length, np.roll(rows, 1), -1)
+            keys = np.where(before >= 0, before * len(self.words) + stream, -1)
+            rows = table.find(keys)
+            shorter = values + np.where(before >= 0, below.backoff[before], 0.0)
+            values = np.where(rows >= 0, table.log_prob[rows] if len(table.keys) else 0.0, shorter)
+        return values
+
     def _encode_words(self, words: Iterable[str]) -> list[int]:
         return [self.row(word) for word in words]
 
@@ -269,18 +292,6 @@ class NGram:
             if row < 0:
                 break
         return row
-
-    def _log_probs(self, stream: Array, position: Array) -> Array:
-        """Log-probability (n,) of each word of a stream, given how far from the beginning of its sentence it stands."""
-        values = self.tables[0].log_prob[stream].astype(np.float64)
-        rows = stream  # of the n-gram that ends at each place, of the order below
-        for length, (below, table) in enumerate(zip(self.tables, self.tables[1:], strict=False), start=1):
-            before = np.where(position >= length, np.roll(rows, 1), -1)
-            keys = np.where(before >= 0, before * len(self.words) + stream, -1)
-            rows = table.find(keys)
-            shorter = values + np.where(before >= 0, below.backoff[before], 0.0)
-            values = np.where(rows >= 0, table.log_prob[rows] if len(table.keys) else 0.0, shorter)
-        return values
 
 
 class _Numbers(dict[str, int]):
@@ -367,6 +378,6 @@ def _smooth(
             key = new_rows[history] * size + word
         with np.errstate(divide="ignore"):
             log_prob = np.maximum(np.log(probs[kept]), NEVER).astype(np.float32)
-        tables.append(Table(key[kept], log_prob, np.zeros(len(log_prob), dtype=np.float32)))
+        tables.append(Table(key[kept], log_prob, np.zeros(len(log_prob), dtype=np.float32), count[kept]))
         new_rows = np.where(kept, np.cumsum(kept) - 1, -1)
     return tables

@@ -46,6 +46,8 @@ class StageConfig:
     """Of an n-gram model: words of the longest n-grams."""
     min_counts: list[Positive] = field(default_factory=lambda: [1, 1, 2])
     """n-grams of each order that are seen less often are left out."""
+    prune: Annotated[float, Field(ge=0)] = 0.0
+    """n-grams go whose loss raises perplexity by less than this share, such as 2.0e-7; 0: none go."""
     measure: bool = True
     """Whether it is measured: a recogniser on the dev sets, a language model on their text."""
 

@@ -14,7 +14,7 @@ from asr_tutorial.config import Config, LanguageModelConfig, load_config, load_l
 from asr_tutorial.dataset.text_files import read_text
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.files import write_whole
-from asr_tutorial.language_model import NGram, save_ngram
+from asr_tutorial.language_model import NGram, pruned, save_ngram
 from asr_tutorial.recipe.plan import STEPS, RecipeConfig, StageConfig, overrides_of, scaled
 from asr_tutorial.training import train
 from asr_tutorial.training.language_model import train_language_model
@@ -68,10 +68,14 @@ def settings_of(recipe: RecipeConfig, name: str, folders: Mapping[str, Path], sc
     """
     stage = recipe.stages[name]
     if stage.kind == "ngram":
-        return json.dumps({"text": stage.text, "order": stage.order, "min_counts": stage.min_counts})
+        return json.dumps({"order": stage.order, **_ngram_facts(stage)})
     overrides = [f"name={recipe.name}_{name}", *overrides_of(stage, folders)]
     config = _config(recipe, stage, overrides)
     return to_yaml(_config(recipe, stage, scaled(overrides, _steps(config), scale)))
+
+
+def _ngram_facts(stage: StageConfig) -> dict[str, Any]:
+    return {"text": stage.text, "min_counts": stage.min_counts, "prune": stage.prune}
 
 
 def _config(recipe: RecipeConfig, stage: StageConfig, overrides: list[str]) -> Config | LanguageModelConfig:
@@ -93,7 +97,8 @@ def _steps(config: Config | LanguageModelConfig) -> dict[str, int]:
 def _do(stage: StageConfig, place: Path, settings: str, progress: bool) -> None:
     if stage.kind == "ngram":
         sentences = (sentence for path in stage.text for sentence in read_text(path))
-        save_ngram(place, NGram.train(sentences, stage.order, stage.min_counts), {"text": stage.text})
+        model = pruned(NGram.train(sentences, stage.order, stage.min_counts), stage.prune)
+        save_ngram(place, model, _ngram_facts(stage))
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     given = place.with_name(f".{place.name}.yaml")
