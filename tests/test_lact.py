@@ -529,6 +529,9 @@ def test_packaged_configurations_state_their_size(name, nominal, sizes):
     with torch.device("meta"):  # its sizes alone
         count = count_parameters(build_model(settings, vocabulary)) / 1e6
     text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").replace("\n# ", " ")
+    shape = ", ".join(map(str, sizes))
+    row = f"| {shape} | {nominal or ''} | {count:.{1 if nominal else 2}f}M |".replace("|  |", "| |")
+    assert row in (CONFIGS.parents[1] / "docs" / "lact.md").read_text(encoding="utf-8")
     if nominal is None:
         assert f"{count:.2f}M parameters" in text
         return

@@ -114,7 +114,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     x = x / l2_norm(x, dim=(-2, -1))  # no singular value is larger than this length
     for _ in range(steps):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = a * x + (b * square + c * (square @ square)) @ x
     return x.mT if tall else x
 
 
