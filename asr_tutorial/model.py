@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from asr_tutorial.decoder import Decoder, DecoderCache, TreeCache
 from asr_tutorial.encoder import Encoder
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.features import MVN, FrequencyWarp, SpecAugment
+from asr_tutorial.lact import LactEncoder
 
 
 @dataclass
@@ -120,7 +121,19 @@ class SpeechTransformer(nn.Module):
         return self.decoder
 
 
-MODELS: dict[str, Callable[[Config, int], SpeechTransformer]] = {"transformer": SpeechTransformer}
+class LactTransformer(SpeechTransformer):
+    """The same with an encoder that learns while it reads (:mod:`asr_tutorial.lact`)."""
+
+    def __init__(self, config: Config, vocab_size: int) -> None:
+        # One layer of the encoder that is thrown away, not all of them.
+        super().__init__(replace(config, model=replace(config.model, encoder_layers=1)), vocab_size)
+        self.encoder = LactEncoder(config.model, config.features.n_mels)
+
+
+MODELS: dict[str, Callable[[Config, int], SpeechTransformer]] = {
+    "transformer": SpeechTransformer,
+    "lact": LactTransformer,
+}
 """The registry: a new architecture is one module, one configuration and one line here."""
 
 

@@ -238,6 +238,43 @@ def test_equal_models_give_equal_encoder_outputs(common):
     torch.testing.assert_close(got[real], expected[real], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux alone")
+def test_lengths_are_compared_in_time_and_memory(common, tmp_path, monkeypatch):
+    lact_length = importlib.import_module("lact_length")
+    monkeypatch.setattr(lact_length, "memory_of", lact_length.measure_memory)  # here, not in a process for each figure
+    monkeypatch.setattr(
+        lact_length, "too_large", lambda system, frames: "too large" * (frames > 40 and "full" in system)
+    )
+    file = tmp_path / "lact_length.json"
+    threads = torch.get_num_threads()
+    try:
+        lact_length.main(["--lengths", "40", "70", f"--json={file}"])
+    finally:
+        torch.set_num_threads(threads)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert {name: curve["frames"] for name, curve in record["curves"].items()} == {
+        lact_length.FULL: [40],
+        lact_length.KERNEL: [40],
+        lact_length.BOTH: [40, 70],
+        lact_length.CAUSAL: [40, 70],
+    }
+    assert all(seconds > 0 for curve in record["curves"].values() for seconds in curve["seconds"])
+    assert record["tables"][1]["absent"] == {lact_length.FULL: "too large", lact_length.KERNEL: "too large"}
+    assert asr_tutorial.attention.fused_attention is not lact_length.torch_kernel
+
+
+def test_memory_of_all_pairs_grows_with_the_square(common):
+    """Two matrices of 4 heads and 1,500 x 1,500 frames at least; what the memory's layer keeps is far less."""
+    lact_length = importlib.import_module("lact_length")
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("memory is measured on Linux alone")
+    full, lact = (lact_length.measure_memory(system, 1500) for system in (lact_length.FULL, lact_length.BOTH))
+    assert full > 2 * 4 * 4 * 1500**2 * 0.9
+    assert lact < full
+    assert not lact_length.too_large(lact_length.BOTH, 10**6)
+    assert "GB are free" in lact_length.too_large(lact_length.FULL, 10**6)
+
+
 def test_the_readme_shows_what_is_recorded(common):
     summary = importlib.import_module("summary")
     text = summary.README.read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "convolution",
             "encoder",
             "decoder",
+            "lact",
             "model",
             "ctc",
             "language_model",

@@ -5,6 +5,7 @@ checks everything with pydantic. An unknown key, a wrong type or an impossible v
 names the key. A configuration is saved beside every checkpoint, so that a model can be rebuilt from its folder.
 """
 
+from asr_tutorial.config.lact import LactConfig
 from asr_tutorial.config.language_model import LanguageModelArchitecture, LanguageModelConfig, TextConfig
 from asr_tutorial.config.loading import (
     CONFIGS,
@@ -41,6 +42,7 @@ __all__ = [
     "DataConfig",
     "FeaturesConfig",
     "InitialiseConfig",
+    "LactConfig",
     "LanguageModelArchitecture",
     "LanguageModelConfig",
     "LoopConfig",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from asr_tutorial.config.lact import LactConfig
 from asr_tutorial.config.types import STRICT, Count, NonNegative, Positive, PositiveFloat, Probability, Search, Share
 
 
@@ -118,7 +119,7 @@ class DataConfig:
 class ModelConfig:
     """The encoder-decoder Transformer with a CTC head."""
 
-    architecture: Literal["transformer"] = "transformer"
+    architecture: Literal["transformer", "lact"] = "transformer"
     """Which model of the registry."""
     d_model: Positive = 144
     """Width of the residual stream."""
@@ -145,14 +146,29 @@ class ModelConfig:
     """Positional encoding."""
     max_length: Positive = 5000
     """Longest sequence (encoder frames or tokens) that positions exist for."""
+    lact: LactConfig = field(default_factory=LactConfig)
+    """The encoder of the architecture ``lact``; others ignore it."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
         if self.d_model % self.num_heads:
             raise ValueError(f"num_heads ({self.num_heads}) must divide d_model ({self.d_model})")
+        if self.architecture == "lact":
+            self._check_lact()
         if self.conv_kernel and self.conv_kernel % 2 == 0:
             raise ValueError(f"conv_kernel ({self.conv_kernel}) must be odd, or 0 for none")
         return self
+
+    def _check_lact(self) -> None:
+        if self.d_model % self.lact.heads:
+            raise ValueError(f"lact.heads ({self.lact.heads}) must divide d_model ({self.d_model})")
+        if 2**self.lact.conv_layers < self.subsampling_factor:
+            raise ValueError(
+                f"lact.conv_layers ({self.lact.conv_layers}) is too few for subsampling_factor "
+                f"{self.subsampling_factor}: each layer halves the frames at most"
+            )
+        if self.subsampling != "conv" or self.conv_kernel:
+            raise ValueError("architecture lact has a front end of its own: leave subsampling conv and conv_kernel 0")
 
 
 @dataclass(config=STRICT)
@@ -238,6 +254,8 @@ class TrainingConfig(LoopConfig):
     """Average the weights of this many best checkpoints at the end; 0: keep the best one."""
     validation_search: Search = "greedy"
     """Search of validation: greedy, ctc, or a beam search, which is slower: prefix (CTC), attention, joint (both)."""
+    sample_every: Count = 0
+    """Steps after which one dev utterance is recognised, for the log and ``samples.txt``; 0: at validations alone."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

@@ -233,8 +233,10 @@ class Trainer:
         )
 
     def _after_step(self, end_of_epoch: bool) -> None:
-        """Validate and save the state where it is time to."""
+        """Sample, validate and save the state where it is time to."""
         config, step = self.config.training, self.progress.step
+        if config.sample_every and step % config.sample_every == 0:
+            self._sample()
         last = step == self.total_steps
         due = step % config.validate_every == 0 if config.validate_every else end_of_epoch
         if due or last:
@@ -261,6 +263,16 @@ class Trainer:
         scalars = {f"train/{name}": value for name, value in means.items()} | {"lr": rate}
         self.run.log_scalars(scalars, self.progress.step)
         self.since_log = RunningMeans()
+
+    def _sample(self) -> None:
+        """What the model makes of one dev utterance by now; the other ranks go on and wait in the next step."""
+        if not self.run.writes:
+            return
+        batch, step, search = self.data.sample, self.progress.step, self.config.training.validation_search
+        with self.stepper.smoothed(), self.stepper.autocast():
+            text = decode_batch(self.stepper.model, self.data.tokenizer, batch, search)[0].text
+        self.run.log_samples(f"step {step}, sample, {search}", [(batch.ids[0], batch.texts[0], text)])
+        logger.info("step %d sample: said %r heard %r", step, batch.texts[0], text)
 
     def _validate(self) -> None:
         """Measure the dev sets, write the figures down, and keep the best weights."""
