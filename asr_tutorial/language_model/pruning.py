@@ -105,7 +105,8 @@ def shorter_log_probs(words: Sequence[str], tables: Sequence[Table], order: int)
     Returns:
         (n,) float64, ``log p(w | h')``, with backoff weights where ``h' w`` is no n-gram.
     """
-    keys, columns = tables[order - 1].keys, []
+    keys = tables[order - 1].keys
+    columns: list[Array] = []
     for below in reversed(tables[: order - 1]):
         history, word = np.divmod(keys, len(words))
         columns.insert(0, word)
