@@ -28,6 +28,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "encoder",
             "decoder",
             "model",
+            "paraformer",
             "ctc",
             "language_model",
             "checkpoint",

@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from asr_tutorial.config.types import STRICT, Count, NonNegative, Positive, PositiveFloat, Probability, Search, Share
+from asr_tutorial.config.types import (
+    CTC_SEARCHES,
+    PARALLEL_SEARCHES,
+    STEPWISE_SEARCHES,
+    STRICT,
+    Count,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Probability,
+    Search,
+    Share,
+)
 
 
 @dataclass(config=STRICT)
@@ -115,10 +127,34 @@ class DataConfig:
 
 
 @dataclass(config=STRICT)
+class PredictorConfig:
+    """Paraformer's predictor: how much of a token each encoder frame holds."""
+
+    hidden: Positive = 256
+    """Channels of its convolutions."""
+    layers: Positive = 2
+    """Convolutions over time."""
+    kernel: Positive = 3
+    """Encoder frames that each of them sees; odd."""
+    smooth: PositiveFloat = 1.0
+    """Factor on the weight of a frame."""
+    noise: Share = 0.0
+    """What is taken off it then, so that frames without speech weigh nothing."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PredictorConfig:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel ({self.kernel}) must be odd")
+        if self.smooth <= self.noise:
+            raise ValueError(f"smooth ({self.smooth}) must be larger than noise ({self.noise}): no frame would weigh")
+        return self
+
+
+@dataclass(config=STRICT)
 class ModelConfig:
     """The encoder-decoder Transformer with a CTC head."""
 
-    architecture: Literal["transformer"] = "transformer"
+    architecture: Literal["transformer", "paraformer"] = "transformer"
     """Which model of the registry."""
     d_model: Positive = 144
     """Width of the residual stream."""
@@ -145,6 +181,10 @@ class ModelConfig:
     """Positional encoding."""
     max_length: Positive = 5000
     """Longest sequence (encoder frames or tokens) that positions exist for."""
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    """Of architecture paraformer alone, as ``glancing``."""
+    glancing: Share = 0.3
+    """In training, share of the wrongly guessed tokens for which the decoder is shown true ones; 0: none."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -226,6 +266,8 @@ class TrainingConfig(LoopConfig):
     ctc_weight: Share = 0.3
     """Weight of the CTC loss; the attention loss gets the rest."""
     label_smoothing: Probability = 0.1
+    quantity_weight: NonNegative = 1.0
+    """Weight of the loss on the number of tokens, beside 1 for CTC and attention together; architecture paraformer."""
     token_noise: Probability = 0.0
     """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
     mistakes of its own and to trust its ears more than its memory."""
@@ -355,6 +397,30 @@ class Config:
                 raise ValueError("model.decoder_layers is 0, so initialise.decoder must be empty: there is no decoder")
             if self.training.ctc_weight != 1.0:
                 raise ValueError("model.decoder_layers is 0, so training.ctc_weight must be 1.0: there is no decoder")
-            if self.training.validation_search not in ("ctc", "prefix"):
+            if self.training.validation_search not in CTC_SEARCHES:
                 raise ValueError("model.decoder_layers is 0, so training.validation_search must be 'ctc' or 'prefix'")
+        if self.model.architecture == "paraformer":
+            self._check_paraformer()
+        elif self.training.validation_search not in STEPWISE_SEARCHES:
+            raise ValueError("training.validation_search 'parallel' is for model.architecture 'paraformer'")
         return self
+
+    def _check_paraformer(self) -> None:
+        if self.model.decoder_layers == 0:
+            raise ValueError("model.architecture 'paraformer' has a decoder: model.decoder_layers must be 1 or more")
+        if self.training.validation_search not in PARALLEL_SEARCHES:
+            raise ValueError(
+                f"training.validation_search must be one of {', '.join(PARALLEL_SEARCHES)} with model.architecture "
+                f"'paraformer', not {self.training.validation_search!r}: its decoder writes all tokens at once"
+            )
+        shares = [self.training.teacher_forcing, *(stage.teacher_forcing for stage in self.progressive.stages)]
+        if self.training.token_noise or any(share not in (None, 1.0) for share in shares):
+            raise ValueError(
+                "training.token_noise and teacher_forcing change what a decoder reads; Paraformer's reads "
+                "no tokens: leave them at 0 and 1"
+            )
+        if self.initialise.decoder:
+            raise ValueError(
+                "initialise.decoder must be empty: Paraformer's decoder cannot begin as a language model, "
+                "which only looks back"
+            )
