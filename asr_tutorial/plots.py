@@ -192,6 +192,7 @@ def fires(
         figure, (above, below) = _figure(9, 4, rows=2, sharex=True, height_ratios=[2, 1])
         _mel_image(above, features, frame_seconds)
         above.set_title(title)
+        below.set_xlim(0, len(_array(features)) * frame_seconds)
         edges = encoder_start_seconds + encoder_frame_seconds * np.arange(len(weights) + 1)
         below.stairs(weights, edges, fill=True, color=COLORS[0], alpha=0.6)
         below.set(xlabel="time (s)", ylabel="weight", ylim=(0, max(1.0, float(weights.max(initial=0))) * 1.25))

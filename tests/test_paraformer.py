@@ -447,8 +447,8 @@ class TestLoss:
             batches = [collate(part, TASK.tokenizer) for part in parts]
             stepper.accumulate(batches, Sizes.of(batches))
             found.append({name: p.grad for name, p in stepper.model.named_parameters() if p.grad is not None})
-            assert stepper.take_measures().keys() == {"quantity", "length_error"}
-            assert not stepper.take_measures()
+            assert all(value > 0 for value in stepper.take_measures().values())
+            assert stepper.take_measures() == {"quantity": 0.0, "length_error": 0.0}, "all names, whatever happened"
         for name, gradient in found[0].items():
             torch.testing.assert_close(found[1][name], gradient, atol=1e-5, rtol=1e-4)
 

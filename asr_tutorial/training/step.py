@@ -217,9 +217,12 @@ class Stepper:
         return totals
 
     def take_measures(self) -> dict[str, float]:
-        """Sums of the architecture's own measures over this process's utterances of the steps since the last call."""
+        """Sums of the architecture's own measures over this process's utterances of the steps since the last call.
+
+        All names are there, also for a process that had spare batches only: the others sum over the same names.
+        """
         measured, self.measured = self.measured, {}
-        return {name: float(value) for name, value in measured.items()}
+        return {name: float(measured.get(name, 0.0)) for name in self.model.measures}
 
     def _with_noise(self, tokens_in: Tensor) -> Tensor:
         """Replace a share of the decoder's input (batch, length), not SOS or PAD, by others of the batch."""
