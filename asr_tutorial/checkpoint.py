@@ -205,9 +205,8 @@ def check_weights(folder: Path, model: nn.Module, weights: Mapping[str, torch.Te
         problems.sort()
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(
-            f"checkpoint {folder}: the weights do not fit config.yaml and the tokenizer ({vocab_size} tokens): "
-            + "; ".join(problems[:3])
-            + more
+            f"checkpoint {folder}: the weights do not fit config.yaml ({type(model).__name__}) and the tokenizer "
+            f"({vocab_size} tokens): " + "; ".join(problems[:3]) + more
         )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from importlib import import_module
 
 from torch import Tensor, nn
 
-from asr_tutorial.config import Config
+from asr_tutorial.config import CTC_SEARCHES, STEPWISE_SEARCHES, Config, Search
+from asr_tutorial.dataset import Batch
 from asr_tutorial.decoder import Decoder, DecoderCache, TreeCache
 from asr_tutorial.encoder import Encoder
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.features import MVN, FrequencyWarp, SpecAugment
-from asr_tutorial.lact import LactEncoder
 
 
 @dataclass
@@ -31,6 +31,18 @@ class ModelOutput:
     """(batch, heads, queries, keys) by layer, such as ``decoder.0.cross_attention``."""
 
 
+@dataclass
+class MeasuredOutput(ModelOutput):
+    """The same of an architecture with losses of its own (:class:`asr_tutorial.training.loss.MeasuredLoss`)."""
+
+    answers: Tensor = field(kw_only=True)
+    """(batch, length) ids that the logits are trained to name, PAD-padded: text without EOS."""
+    ends_right: Tensor = field(kw_only=True)
+    """(batch,) boolean: whether the text ends where it should, which no EOS says here."""
+    measures: dict[str, Tensor] = field(kw_only=True)
+    """(batch,) fp32 each, by the names in the model's ``measures``."""
+
+
 class SpeechTransformer(nn.Module):
     """Encoder-decoder Transformer with a CTC head on the encoder (Kim et al. 2017; Dong et al. 2018).
 
@@ -41,6 +53,9 @@ class SpeechTransformer(nn.Module):
         vocab_size: number of tokens, special ones included.
     """
 
+    measures: dict[str, float] = {}  # noqa: RUF012
+    """What the architecture measures of each utterance beside CTC and cross-entropy, with its weight in the loss."""
+
     def __init__(self, config: Config, vocab_size: int) -> None:
         super().__init__()
         self.subsampling_factor = config.model.subsampling_factor
@@ -50,6 +65,15 @@ class SpeechTransformer(nn.Module):
         self.encoder = Encoder(config.model, config.features.n_mels)
         self.ctc_head = nn.Linear(config.model.d_model, vocab_size)
         self.decoder = Decoder(config.model, vocab_size) if config.model.decoder_layers else None
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        """How the model can be searched; the first one is the default."""
+        return STEPWISE_SEARCHES if self.decoder is not None else CTC_SEARCHES
+
+    def training_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What :meth:`forward` takes of a batch."""
+        return batch.features, batch.feature_lengths, batch.tokens_in
 
     def front_end(self, features: Tensor, feature_lengths: Tensor) -> Tensor:
         """Raw log-mel features to what the encoder sees: normalised and, in training, warped and masked."""
@@ -121,25 +145,20 @@ class SpeechTransformer(nn.Module):
         return self.decoder
 
 
-class LactTransformer(SpeechTransformer):
-    """The same with an encoder that learns while it reads (:mod:`asr_tutorial.lact`)."""
-
-    def __init__(self, config: Config, vocab_size: int) -> None:
-        # One layer of the encoder that is thrown away, not all of them.
-        super().__init__(replace(config, model=replace(config.model, encoder_layers=1)), vocab_size)
-        self.encoder = LactEncoder(config.model, config.features.n_mels)
-
-
-MODELS: dict[str, Callable[[Config, int], SpeechTransformer]] = {
-    "transformer": SpeechTransformer,
-    "lact": LactTransformer,
+MODELS = {
+    "transformer": "asr_tutorial.model.SpeechTransformer",
+    "lact": "asr_tutorial.lact.LactTransformer",
+    "paraformer": "asr_tutorial.paraformer.Paraformer",
 }
-"""The registry: a new architecture is one module, one configuration and one line here."""
+"""The registry: a new architecture is one module, one configuration and one line here. Modules of architectures build
+on this one, so that they are named here and imported when they are needed."""
 
 
 def build_model(config: Config, vocab_size: int) -> SpeechTransformer:
     """The model that ``config.model.architecture`` names, freshly initialised."""
-    return MODELS[config.model.architecture](config, vocab_size)
+    module, _, name = MODELS[config.model.architecture].rpartition(".")
+    model: SpeechTransformer = getattr(import_module(module), name)(config, vocab_size)
+    return model
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -167,6 +167,42 @@ def alignment(
     return figure
 
 
+def fires(
+    features: ArrayLike,
+    alphas: ArrayLike,
+    tokens: Sequence[tuple[str, float]],
+    frame_seconds: float = 0.01,
+    encoder_frame_seconds: float = 0.04,
+    encoder_start_seconds: float = 0.0,
+    title: str = "Weights of the frames, and where tokens fire",
+) -> Figure:
+    """Integrate-and-fire on the sound: the weight of each encoder frame over the mel picture, and each token's fire.
+
+    Args:
+        features: (frames, n_mels).
+        alphas: (encoder_frames,) weights.
+        tokens: text and time in seconds of each fire.
+        frame_seconds: from one frame of the features to the next.
+        encoder_frame_seconds: the same for the encoder.
+        encoder_start_seconds: where the encoder's first frame begins.
+        title: what to see.
+    """
+    weights = _array(alphas)
+    with style():
+        figure, (above, below) = _figure(9, 4, rows=2, sharex=True, height_ratios=[2, 1])
+        _mel_image(above, features, frame_seconds)
+        above.set_title(title)
+        below.set_xlim(0, len(_array(features)) * frame_seconds)
+        edges = encoder_start_seconds + encoder_frame_seconds * np.arange(len(weights) + 1)
+        below.stairs(weights, edges, fill=True, color=COLORS[0], alpha=0.6)
+        below.set(xlabel="time (s)", ylabel="weight", ylim=(0, max(1.0, float(weights.max(initial=0))) * 1.25))
+        for text, seconds in tokens:
+            above.axvline(seconds, color="white", linewidth=0.8)
+            below.axvline(seconds, color=COLORS[1], linewidth=0.8)
+            below.annotate("_" if text == " " else text, (seconds, below.get_ylim()[1]), ha="right", va="top")
+    return figure
+
+
 def trellis(
     values: ArrayLike,
     labels: Sequence[str],

@@ -1,4 +1,4 @@
-"""A synthetic speech task, made in memory: noisy feature frames for random letters.
+"""A synthetic speech task, made in memory or written as a corpus of features: noisy feature frames for random letters.
 
 Each letter sounds like a prototype, a random vector of mel bins. To speak a text is to hold the prototype of each of
 its letters for a random number of frames, quieter towards the edges, and to add noise. A small model learns to read it
@@ -8,11 +8,13 @@ back in seconds, which is what experiments need: the length of the input varies,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from asr_tutorial.dataset import Batch, Example, collate
-from asr_tutorial.errors import ConfigError
+from asr_tutorial.errors import ConfigError, UserError
 from asr_tutorial.tokenizer import CharTokenizer
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -89,6 +91,33 @@ class SyntheticTask:
         """A batch that depends on ``seed`` alone: the same seed gives the same batch."""
         generator = torch.Generator().manual_seed(seed)
         return collate([self.example(generator) for _ in range(size)], self.tokenizer, frame_multiple=8)
+
+    def write_corpus(self, folder: str | Path, count: int, seed: int = 1) -> Path:
+        """Write examples as a corpus: ``fbank/ID.npy`` and ``text/ID.npy``, which ``read_corpus`` reads.
+
+        Args:
+            folder: new, or empty.
+            count: number of examples.
+            seed: decides them; corpora with different seeds are different.
+
+        Raises:
+            UserError: the folder holds something already, or cannot be written.
+        """
+        folder = Path(folder)
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            if folder.exists() and any(folder.iterdir()):
+                raise UserError(f"{folder} is not empty: name a new folder, or remove this one")
+            for part in ("fbank", "text"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                example = self.example(generator)
+                name = f"synthetic-{seed}-{number:05}.npy"
+                np.save(folder / "fbank" / name, example.features.numpy())
+                np.save(folder / "text" / name, np.array(list(example.text)))
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+        return folder
 
     def batches(self, count: int, size: int = 32, seed: int = 1) -> Iterator[Batch]:
         """``count`` different batches; sets with different ``seed`` are different."""

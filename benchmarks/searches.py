@@ -25,6 +25,7 @@ import torch
 from common import ROOT, significant
 from speech import checkpoint
 
+from asr_tutorial.config import PLAIN_SEARCHES
 from asr_tutorial.corpus import read_corpus
 from asr_tutorial.errors import CorpusError
 from asr_tutorial.recognizer import Search, default_options
@@ -50,10 +51,10 @@ def measure(model: str, corpus: str, limit: int | None) -> list[dict[str, Any]]:
     """
     recognizer = checkpoint(model)
     utterances = read_corpus(corpus)
-    recognizer.evaluate(utterances, "greedy", limit=4)  # the first call is slower
+    recognizer.evaluate(utterances, limit=4)  # the first call is slower
     rows = []
     made = environment()
-    for search in get_args(Search):
+    for search in recognizer.model.searches:
         start = time.process_time()
         result = recognizer.evaluate(utterances, search, limit)
         processor_seconds = time.process_time() - start
@@ -83,7 +84,9 @@ def write(path: Path, rows: list[dict[str, Any]], missing: dict[str, str]) -> No
     made = environment()
     record = {
         "environment": {**made, "command": f"python benchmarks/{made['command']}", "load": os.getloadavg()[0]},
-        "options": {search: vars(default_options(search)) for search in get_args(Search)[2:]},
+        "options": {
+            search: vars(default_options(search)) for search in get_args(Search) if search not in PLAIN_SEARCHES
+        },
         "missing": missing,
         "rows": rows,
     }

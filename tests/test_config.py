@@ -198,7 +198,9 @@ class TestRefused:
     def test_every_search_may_be_used_for_validation(self, tmp_path: Path) -> None:
         assert get_args(Search) == tuple(SearchName), "the command line knows the same ones"
         for search in get_args(Search):
-            path = write(tmp_path, f"training: {{validation_search: {search}}}")
+            architecture = "paraformer" if search == "parallel" else "transformer"
+            settings = f"training: {{validation_search: {search}}}\nmodel: {{architecture: {architecture}}}"
+            path = write(tmp_path, settings)
             assert load_config(path).training.validation_search == search
         assert "training.validation_search" in refusal("training.validation_search=beam")
 

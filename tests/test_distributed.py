@@ -139,6 +139,25 @@ def test_two_processes_make_the_steps_of_one(corpus, one_process, tmp_path, accu
 
 
 @pytest.mark.slow
+def test_two_processes_train_an_architecture_with_measures_of_its_own(corpus, tmp_path):
+    """Paraformer: its measures are means over the utterances of all processes, and no parameter lets them wait."""
+    settings = [
+        "--model.architecture=paraformer",
+        "--model.predictor.hidden=8",
+        "--training.validation_search=parallel",
+    ]
+    settings += ["--model.glancing=0", "--training.accumulate=3"]  # each process draws other places to glance at
+    train(training_config(corpus, *SETTINGS, *settings), tmp_path / "one", progress=False)
+    result = torchrun(2, "train", "--config", write_config(corpus, tmp_path, *settings), "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(tmp_path / "run", tmp_path / "one")
+    runs = [read_metrics(tmp_path / name)["validations"] for name in ("run", "one")]
+    for ours, theirs in zip(*runs, strict=True):
+        for name in ("quantity", "length_error"):
+            assert ours["train"][name] == pytest.approx(theirs["train"][name], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(corpus, one_process, tmp_path):
     config = write_config(corpus, tmp_path)
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")

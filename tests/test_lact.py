@@ -31,8 +31,9 @@ from asr_tutorial.lact import (
     update_then_apply,
     window_attention,
 )
+from asr_tutorial.lact.model import LactTransformer
 from asr_tutorial.masks import key_mask, padding_mask
-from asr_tutorial.model import LactTransformer, build_model, count_parameters
+from asr_tutorial.model import build_model, count_parameters
 from asr_tutorial.progressive import grow, make_identity, set_dropout
 from asr_tutorial.recognizer import load
 from asr_tutorial.tokenizer import CharTokenizer

@@ -29,6 +29,7 @@ LAYERS: list[tuple[str, set[str]]] = [
             "decoder",
             "lact",
             "model",
+            "paraformer",
             "ctc",
             "language_model",
             "checkpoint",

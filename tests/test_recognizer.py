@@ -141,8 +141,9 @@ def test_greedy_never_says_special_tokens(recognizer):
 def test_searches_that_do_not_fit_are_refused(recognizer):
     ctc_only = tiny_recognizer(decoder_layers=0)
     assert isinstance(ctc_only.transcribe(sound(0.5), search="ctc").text, str)
+    assert ctc_only.transcribe(sound(0.5)) == ctc_only.transcribe(sound(0.5), search="ctc"), "what suits the model"
     with pytest.raises(ConfigError, match="no decoder"):
-        ctc_only.transcribe(sound(0.5))
+        ctc_only.transcribe(sound(0.5), search="greedy")
     with pytest.raises(ConfigError, match="unknown search 'beam'"):
         recognizer.transcribe(sound(0.5), search="beam")
 

@@ -17,6 +17,8 @@ OVERRIDES = [f"--model.{key}={value}" for key, value in MODEL.items()]
 
 def tiny_config(**model: object) -> Config:
     training = {"ctc_weight": 1.0, "validation_search": "ctc"} if model.get("decoder_layers") == 0 else {}
+    if model.get("architecture") == "paraformer":
+        training = {"validation_search": "parallel"}
     return from_dict(Config, {"name": "tiny", "model": {**MODEL, **model}, "training": training})
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     figures = []
     for path in arguments.corpus:
         corpus = read_corpus(path)
-        for search in arguments.search or get_args(Search):
+        for search in arguments.search or recognizer.model.searches:
             evaluation = recognizer.evaluate(corpus, search)
             values = evaluation.to_dict()
             lines = [f"{result['id']}\t{result['hypothesis']}\n" for result in values.pop("results")]

@@ -29,6 +29,7 @@ class SearchName(enum.StrEnum):
     prefix = "prefix"
     attention = "attention"
     joint = "joint"
+    parallel = "parallel"
 
 
 class CodeName(enum.StrEnum):

@@ -53,7 +53,7 @@ def evaluate(
     recognizer, options = asked.load(checkpoint, device)
     utterances = read_corpus(corpus)
     with _bar(min(len(utterances), limit or len(utterances))) as update:
-        result = recognizer.evaluate(utterances, asked.search.value, limit, on_progress=update, options=options)
+        result = recognizer.evaluate(utterances, asked.name, limit, on_progress=update, options=options)
     _name_skipped(result.skipped)
     for name, counts in (("WER", result.words), ("CER", result.characters)):
         typer.echo(
@@ -62,7 +62,7 @@ def evaluate(
         )
     typer.echo(
         f"{result.utterances} utterances, {result.audio_seconds:.1f} s of audio, real-time factor {result.rtf:.4f}, "
-        f"search {asked.search.value}"
+        f"search {result.search}"
         + (f" with {asked.lm}" if asked.lm is not None else "")
         + (f", {len(result.skipped)} skipped" if result.skipped else "")
     )
@@ -101,7 +101,7 @@ def transcribe(
       asr-tutorial transcribe -m runs/MY_RUN speech.flac --search joint --lm runs/MY_LM
     """
     recognizer, options = asked.load(checkpoint, device)
-    transcripts = recognizer.transcribe([str(file) for file in files], search=asked.search.value, options=options)
+    transcripts = recognizer.transcribe([str(file) for file in files], search=asked.name, options=options)
     if as_json:
         records = [{"file": str(file), **asdict(item)} for file, item in zip(files, transcripts, strict=True)]
         typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
@@ -133,7 +133,7 @@ def submission(
     read = read_corpus(corpus)
     utterances = read.utterances[:limit]
     with _bar(len(utterances)) as update:
-        found, skipped = recognizer.decode_corpus(utterances, asked.search.value, on_progress=update, options=options)
+        found, skipped = recognizer.decode_corpus(utterances, asked.name, on_progress=update, options=options)
     _name_skipped([*read.skipped, *skipped])
     try:
         with out.open("w", newline="", encoding="utf-8") as file:
@@ -193,7 +193,7 @@ def tune(
         tuning = run_tuning(
             recognizer,
             utterances,
-            asked.search.value,
+            asked.name or SearchName.joint.value,
             options,
             **grid,
             confirm=confirm,
@@ -214,7 +214,7 @@ def tune(
 
         folder = find_checkpoint(checkpoint)
         write_recommended(folder, {**recognizer.recommended, tuning.name: tuning.recommended()})
-        typer.echo(f"{folder} recommends them for --search {asked.search.value}" + (" --lm" if asked.lm else ""))
+        typer.echo(f"{folder} recommends them for --search {tuning.search}" + (" --lm" if asked.lm else ""))
 
 
 @app.command()
@@ -223,7 +223,7 @@ def align(
     file: Annotated[Path, typer.Argument(help="Audio file.", metavar="FILE")],
     text: Annotated[str | None, typer.Option(help="What is said; default: what is recognised.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw words and CTC posteriors there.", metavar="PNG")] = None,
-    search: Search = SearchName.greedy,
+    search: Search = None,
     device: Device = "auto",
 ) -> None:
     """When each word is spoken: start and end in seconds, word, and mean log-probability.
@@ -237,7 +237,7 @@ def align(
     from asr_tutorial.recognizer import load
 
     recognizer = load(checkpoint, device)
-    aligned = recognizer.align(str(file), text, search=search.value)
+    aligned = recognizer.align(str(file), text, search=search.value if search is not None else None)
     for word in aligned.words:
         typer.echo(f"{word.start:8.2f} {word.end:8.2f}  {word.text}  ({word.score:.2f})")
     if plot is not None:

@@ -15,6 +15,7 @@ from asr_tutorial.cli.common import CodeName, SearchName, use_code
 from asr_tutorial.errors import ConfigError
 
 if TYPE_CHECKING:
+    from asr_tutorial.config import Search as SearchOfModel
     from asr_tutorial.recognizer import Recognizer
     from asr_tutorial.search import SearchOptions
 
@@ -38,10 +39,11 @@ Code = Annotated[
     ),
 ]
 Search = Annotated[
-    SearchName,
+    SearchName | None,
     typer.Option(
         help="greedy: the decoder, token by token. ctc: the CTC head, frame by frame. prefix, attention, joint: beam "
-        "searches with the CTC head, the decoder, both."
+        "searches with the CTC head, the decoder, both. parallel: all tokens at once, a Paraformer. Default: greedy, "
+        "of a Paraformer parallel."
     ),
 ]
 LanguageModelFolder = Annotated[
@@ -85,6 +87,7 @@ USED: dict[SearchName, tuple[str, ...]] = {
     SearchName.prefix: BEAM,
     SearchName.attention: DECODER,
     SearchName.joint: (*DECODER, "ctc_weight"),
+    SearchName.parallel: (),
 }
 """The settings that each search has."""
 
@@ -94,14 +97,19 @@ class Asked:
     """What was asked for on the command line.
 
     Attributes:
-        search: which search.
+        search: which search; None: the one that suits the model, which has no settings.
         lm: folder of a language model.
         given: settings of the search that were given, by name.
     """
 
-    search: SearchName
+    search: SearchName | None
     lm: Path | None
     given: dict[str, Any]
+
+    @property
+    def name(self) -> SearchOfModel | None:
+        """The search as the library names it."""
+        return self.search.value if self.search is not None else None
 
     def check(self) -> None:
         """Find what does not fit before anything is loaded.
@@ -111,30 +119,31 @@ class Asked:
         """
         from asr_tutorial.recognizer import default_options
 
-        if self.lm is not None and "lm_weight" not in USED[self.search]:
-            raise ConfigError(f"--lm is not for --search {self.search.value}: use --search {_able('lm_weight')}")
+        search = self.search or SearchName.greedy
+        if self.lm is not None and "lm_weight" not in USED[search]:
+            raise ConfigError(f"--lm is not for --search {search.value}: use --search {_able('lm_weight')}")
         for name in self.given:
-            if name not in USED[self.search]:
+            if name not in USED[search]:
                 option = "--nbest" if name == "n_best" else f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{option} is not for --search {self.search.value}: use --search {_able(name)}")
+                raise ConfigError(f"{option} is not for --search {search.value}: use --search {_able(name)}")
         if "lm_weight" in self.given and self.lm is None:
             raise ConfigError("--lm-weight is the weight of a language model: name one with --lm DIR")
-        if USED[self.search]:
-            default_options(self.search.value, **self.given)
+        if USED[search]:
+            default_options(search.value, **self.given)
 
     def load(self, checkpoint: Path, device: str) -> tuple[Recognizer, SearchOptions | None]:
         """The recogniser with its language model, and the options of the search; None where it has none."""
         from asr_tutorial.recognizer import load
 
         recognizer = load(checkpoint, device, self.lm)
-        return recognizer, recognizer.search_options(self.search.value, **self.given)
+        return recognizer, recognizer.search_options(self.name, **self.given)
 
 
-def searches(default: SearchName = SearchName.greedy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def searches(default: SearchName | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of all searches; it gets what was asked for as ``asked``, an :class:`Asked`.
 
     Args:
-        default: the search when none is asked for.
+        default: the search when none is asked for; None: the one that suits the model.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -25,16 +25,30 @@ from asr_tutorial.config.sections import (
     LoopConfig,
     ModelConfig,
     OptimizerConfig,
+    PredictorConfig,
     ProgressiveConfig,
     ScheduleConfig,
     StageConfig,
     TokenizerConfig,
     TrainingConfig,
 )
-from asr_tutorial.config.types import STRICT, Count, Positive, Search
+from asr_tutorial.config.types import (
+    CTC_SEARCHES,
+    PARALLEL_SEARCHES,
+    PLAIN_SEARCHES,
+    STEPWISE_SEARCHES,
+    STRICT,
+    Count,
+    Positive,
+    Search,
+)
 
 __all__ = [
     "CONFIGS",
+    "CTC_SEARCHES",
+    "PARALLEL_SEARCHES",
+    "PLAIN_SEARCHES",
+    "STEPWISE_SEARCHES",
     "STRICT",
     "AugmentConfig",
     "Config",
@@ -49,6 +63,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Positive",
+    "PredictorConfig",
     "ProgressiveConfig",
     "ScheduleConfig",
     "Search",

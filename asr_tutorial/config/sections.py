@@ -9,7 +9,20 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from asr_tutorial.config.lact import LactConfig
-from asr_tutorial.config.types import STRICT, Count, NonNegative, Positive, PositiveFloat, Probability, Search, Share
+from asr_tutorial.config.paraformer import PredictorConfig
+from asr_tutorial.config.types import (
+    CTC_SEARCHES,
+    PARALLEL_SEARCHES,
+    STEPWISE_SEARCHES,
+    STRICT,
+    Count,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Probability,
+    Search,
+    Share,
+)
 
 
 @dataclass(config=STRICT)
@@ -119,7 +132,7 @@ class DataConfig:
 class ModelConfig:
     """The encoder-decoder Transformer with a CTC head."""
 
-    architecture: Literal["transformer", "lact"] = "transformer"
+    architecture: Literal["transformer", "lact", "paraformer"] = "transformer"
     """Which model of the registry."""
     d_model: Positive = 144
     """Width of the residual stream."""
@@ -148,6 +161,10 @@ class ModelConfig:
     """Longest sequence (encoder frames or tokens) that positions exist for."""
     lact: LactConfig = field(default_factory=LactConfig)
     """The encoder of the architecture ``lact``; others ignore it."""
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    """Of architecture paraformer alone, as ``glancing``."""
+    glancing: Share = 0.3
+    """In training, share of the wrongly guessed tokens for which the decoder is shown true ones; 0: none."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -242,6 +259,8 @@ class TrainingConfig(LoopConfig):
     ctc_weight: Share = 0.3
     """Weight of the CTC loss; the attention loss gets the rest."""
     label_smoothing: Probability = 0.1
+    quantity_weight: NonNegative = 1.0
+    """Weight of the loss on the number of tokens, beside 1 for CTC and attention together; architecture paraformer."""
     token_noise: Probability = 0.0
     """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
     mistakes of its own and to trust its ears more than its memory."""
@@ -373,6 +392,30 @@ class Config:
                 raise ValueError("model.decoder_layers is 0, so initialise.decoder must be empty: there is no decoder")
             if self.training.ctc_weight != 1.0:
                 raise ValueError("model.decoder_layers is 0, so training.ctc_weight must be 1.0: there is no decoder")
-            if self.training.validation_search not in ("ctc", "prefix"):
+            if self.training.validation_search not in CTC_SEARCHES:
                 raise ValueError("model.decoder_layers is 0, so training.validation_search must be 'ctc' or 'prefix'")
+        if self.model.architecture == "paraformer":
+            self._check_paraformer()
+        elif self.training.validation_search not in STEPWISE_SEARCHES:
+            raise ValueError("training.validation_search 'parallel' is for model.architecture 'paraformer'")
         return self
+
+    def _check_paraformer(self) -> None:
+        if self.model.decoder_layers == 0:
+            raise ValueError("model.architecture 'paraformer' has a decoder: model.decoder_layers must be 1 or more")
+        if self.training.validation_search not in PARALLEL_SEARCHES:
+            raise ValueError(
+                f"training.validation_search must be one of {', '.join(PARALLEL_SEARCHES)} with model.architecture "
+                f"'paraformer', not {self.training.validation_search!r}: its decoder writes all tokens at once"
+            )
+        shares = [self.training.teacher_forcing, *(stage.teacher_forcing for stage in self.progressive.stages)]
+        if self.training.token_noise or any(share not in (None, 1.0) for share in shares):
+            raise ValueError(
+                "training.token_noise and teacher_forcing change what a decoder reads; Paraformer's reads "
+                "no tokens: leave them at 0 and 1"
+            )
+        if self.initialise.decoder:
+            raise ValueError(
+                "initialise.decoder must be empty: Paraformer's decoder cannot begin as a language model, "
+                "which only looks back"
+            )

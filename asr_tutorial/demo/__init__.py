@@ -10,7 +10,7 @@ from asr_tutorial.config import Config
 from asr_tutorial.corpus import Corpus, read_corpus
 from asr_tutorial.demo.page import SEARCHES, corpus_label, pick_examples, write_page
 from asr_tutorial.errors import ConfigError
-from asr_tutorial.recognizer import Evaluation, Recognizer, Search, load
+from asr_tutorial.recognizer import Evaluation, Recognizer, load
 from asr_tutorial.training import train
 
 __all__ = ["report", "run_demo", "write_page"]
@@ -45,7 +45,7 @@ def report(recognizer: Recognizer, corpus: Corpus, run_folder: Path) -> Path:
         corpus: the test corpus.
         run_folder: the run it comes from; the page is written there.
     """
-    searches: tuple[Search, ...] = ("joint", "greedy", "ctc") if recognizer.model.decoder is not None else ("ctc",)
+    searches = [search for search in SEARCHES if search in recognizer.model.searches]
     evaluations = [recognizer.evaluate(corpus, search) for search in searches]
     print(_table(corpus, evaluations))
     for example in pick_examples(evaluations[0].results, 4):

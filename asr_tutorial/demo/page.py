@@ -20,14 +20,15 @@ from asr_tutorial.errors import UserError
 from asr_tutorial.files import write_whole
 from asr_tutorial.metrics import UtteranceResult, differences, worst
 from asr_tutorial.model import count_parameters
-from asr_tutorial.recognizer import AlignedText, Evaluation, Recognizer
+from asr_tutorial.recognizer import AlignedText, Evaluation, Recognizer, Search
 
 EXAMPLES = 8
 WORST = 4
 MEDIA_TYPES = {".opus": "audio/ogg", ".ogg": "audio/ogg", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
-SEARCHES = {
+SEARCHES: dict[Search, str] = {
     "joint": "both heads, beam search",
     "greedy": "attention decoder, greedy",
+    "parallel": "all tokens at once",
     "ctc": "CTC head, best path",
 }
 
@@ -144,7 +145,7 @@ def _close_up(recognizer: Recognizer, result: UtteranceResult, sounds: Mapping[s
         for word in aligned.words
     )
     attention = ""
-    if recognizer.model.decoder is not None:
+    if "greedy" in recognizer.model.searches:
         tokens, maps = recognizer.attention_maps(audio, result.hypothesis)
         cross = {name: weights for name, weights in maps.items() if name.endswith("cross_attention")}
         name, head, weights = _steadiest(cross)

@@ -7,9 +7,9 @@ utterance and are forgotten after it; what training learns are their first value
 taken for a whole chunk of frames, so that it is a few large matrix products. What lies near is left to attention over a
 window. The cost of both grows with the length alone.
 
-``fast_weights`` is the memory, ``encoder`` the layer and the encoder made of it. The paper is "Test-Time Training Done
-Right", arXiv 2505.23884, section 3. Its sequences have thousands to a million tokens, and so have its chunks. A spoken
-sentence has some hundred frames, and chunks of 16 to 128.
+``fast_weights`` is the memory, ``encoder`` the layer and the encoder made of it, ``model`` the recogniser. The paper is
+"Test-Time Training Done Right", arXiv 2505.23884, section 3. Its sequences have thousands to a million tokens, and so
+have its chunks. A spoken sentence has some hundred frames, and chunks of 16 to 128.
 """
 
 from asr_tutorial.lact.encoder import AudioEncoder, LactEncoder, LactLayer, window_attention
@@ -25,12 +25,14 @@ from asr_tutorial.lact.fast_weights import (
     swiglu,
     update_then_apply,
 )
+from asr_tutorial.lact.model import LactTransformer
 
 __all__ = [
     "AudioEncoder",
     "FastWeights",
     "LactEncoder",
     "LactLayer",
+    "LactTransformer",
     "Memory",
     "apply_then_update",
     "chunk_update",

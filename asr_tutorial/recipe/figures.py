@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_tutorial import metrics
+from asr_tutorial.config import PLAIN_SEARCHES
 from asr_tutorial.corpus import Corpus, Utterance, read_corpus
 from asr_tutorial.language_model import evaluate_text, load_language_model
 from asr_tutorial.modes import evaluating
@@ -79,19 +80,19 @@ def measure(recipe: RecipeConfig, folders: Mapping[str, Path], folder: Path, dev
         recognizer = load(folders[name], device)
         for search in settings.searches:
             kind, _, lm = search.partition("+")
-            if recognizer.model.decoder is None and kind not in ("ctc", "prefix"):
+            if kind not in recognizer.model.searches:
                 continue
             recognizer.use_language_model(folders[lm] if lm else None)
             options = None
-            if kind not in ("greedy", "ctc"):
+            if kind not in PLAIN_SEARCHES:
                 tuning = _tuning(recipe, recognizer, corpora[0], kind, folder / f"tuning_{name}_{search}.json")
                 figures.tunings[f"{name}/{search}"] = tuning
-                options = recognizer.search_options(kind, **tuning["recommended"])  # type: ignore[arg-type]
+                options = recognizer.search_options(kind, **tuning["recommended"])
             for corpus in corpora:
                 row = {"stage": name, "title": stage.title or name, "search": search, "corpus": corpus.name}
                 record = folder / record_name(row)
                 if not record.is_file():
-                    result = recognizer.evaluate(corpus, kind, limit, options=options)  # type: ignore[arg-type]
+                    result = recognizer.evaluate(corpus, kind, limit, options=options)
                     write_json(record, {**row, **result.to_dict(), "search": search})
                 values = json.loads(record.read_text(encoding="utf-8"))
                 figures.rows.append({key: value for key, value in values.items() if key not in ("results", "skipped")})

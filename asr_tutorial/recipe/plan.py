@@ -12,7 +12,17 @@ import yaml
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from asr_tutorial.config import CONFIGS, STRICT, Count, Positive, Search, available_configs, from_dict, read_yaml
+from asr_tutorial.config import (
+    CONFIGS,
+    PLAIN_SEARCHES,
+    STRICT,
+    Count,
+    Positive,
+    Search,
+    available_configs,
+    from_dict,
+    read_yaml,
+)
 from asr_tutorial.errors import ConfigError
 
 RECIPES = CONFIGS / "recipes"
@@ -103,7 +113,7 @@ class RecipeConfig:
             kind, _, model = search.partition("+")
             if kind not in get_args(Search):
                 raise ValueError(f"measure.searches: unknown search {search!r}")
-            if "+" in search and (model not in models or kind in ("greedy", "ctc")):
+            if "+" in search and (model not in models or kind in PLAIN_SEARCHES):
                 raise ValueError(f"measure.searches: {search!r} must be a beam search and one of {', '.join(models)}")
         return self
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from asr_tutorial.audio import split_at_pauses
 from asr_tutorial.ctc import forced_align
 from asr_tutorial.errors import AudioError, TextError
 from asr_tutorial.modes import evaluating
+from asr_tutorial.paraformer import Paraformer, fire_times
 from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, word_positions
 from asr_tutorial.recognizer.inputs import MAX_SECONDS, Audio
 from asr_tutorial.recognizer.listener import Listener
@@ -23,7 +27,7 @@ class Aligner(Listener):
         audio: Audio,
         text: str | None = None,
         sample_rate: int | None = None,
-        search: Search = "greedy",
+        search: Search | None = None,
     ) -> AlignedText:
         """When each word and token was spoken, by the best path through the CTC head's posteriors (Viterbi).
 
@@ -36,7 +40,7 @@ class Aligner(Listener):
             audio: as for :meth:`transcribe`.
             text: what is said; None: what is recognised.
             sample_rate: of samples, in Hz.
-            search: how the text is recognised when it is not given.
+            search: how the text is recognised when it is not given; None: what suits the model.
 
         Raises:
             AudioError: as :meth:`transcribe`, or a text is given for audio of more than 30 s.
@@ -84,6 +88,37 @@ class Aligner(Listener):
         ids = self._encode(aligned.text)
         return features, log_probs[:, ids].exp(), log_probs[:, self.tokenizer.blank_id].exp()
 
+    def token_fires(self, audio: Audio, sample_rate: int | None = None) -> tuple[Tensor, Tensor, list[TimedText]]:
+        """Where a Paraformer's tokens fire, for :func:`asr_tutorial.plots.fires`.
+
+        Args:
+            audio: as for :meth:`transcribe`, of at most 30 s.
+            sample_rate: of samples, in Hz.
+
+        Returns:
+            features (frames, n_mels), raw log-mel; the weight of each encoder frame (encoder_frames,), which is at
+            ``encoder_start_seconds + index * encoder_frame_seconds``; and the tokens. A token begins where the one
+            before it fires and ends where it fires itself; its score is its log-probability.
+
+        Raises:
+            AudioError: as :meth:`transcribe`, or the audio is too long.
+            ConfigError: the model is no Paraformer.
+        """
+        check_search(self.model, "parallel")
+        features = self._one_piece(audio, sample_rate)
+        batch = self._collate([features])
+        heard = decode_batch(self.model, self.tokenizer, batch, "parallel")[0].tokens
+        with evaluating(self.model):
+            encoder_out, encoder_mask = self.model.encode(batch.features, batch.feature_lengths)
+            alphas = cast(Paraformer, self.model).predictor(encoder_out, encoder_mask)[0, encoder_mask[0]]
+        step, first = self.encoder_frame_seconds, self.encoder_start_seconds
+        ends = [max(first + time * step, 0.0) for time in fire_times(alphas).tolist()]
+        tokens = [
+            TimedText(token.text, start, end, math.log(max(token.confidence, 1e-30)))
+            for token, start, end in zip(heard, [max(first, 0.0), *ends], ends, strict=False)
+        ]
+        return features, alphas, tokens
+
     def attention_maps(
         self, audio: Audio, text: str | None = None, sample_rate: int | None = None
     ) -> tuple[list[str], dict[str, Tensor]]:
@@ -100,7 +135,7 @@ class Aligner(Listener):
 
         Raises:
             AudioError: as :meth:`transcribe`, or the audio is too long.
-            ConfigError: the model has no decoder.
+            ConfigError: the model has no decoder that reads tokens.
             TextError: the text has characters that the tokenizer lacks.
         """
         check_search(self.model, "greedy")
@@ -122,7 +157,7 @@ class Aligner(Listener):
             maps[name] = weights
         return [self.tokenizer.id_to_token(token) for token in [*ids, self.tokenizer.eos_id]], maps
 
-    def _align_features(self, features: Tensor, text: str | None, search: Search, offset: float) -> AlignedText:
+    def _align_features(self, features: Tensor, text: str | None, search: Search | None, offset: float) -> AlignedText:
         """Align one piece, (frames, n_mels), that starts ``offset`` seconds into the audio."""
         batch = self._collate([features])
         if text is None:

@@ -12,12 +12,20 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from asr_tutorial.config import PLAIN_SEARCHES
 from asr_tutorial.ctc import PrefixScorer, prefix_beam_search
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.modes import evaluating
 from asr_tutorial.recognizer.results import Alternative, Decoded, Heard, Search
-from asr_tutorial.search import Hypothesis, SearchOptions, TokenModel, greedy_search, joint_search
+from asr_tutorial.search import (
+    Hypothesis,
+    SearchOptions,
+    TokenModel,
+    greedy_search,
+    joint_search,
+    parallel_search,
+)
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -42,7 +50,7 @@ def decode_batch(
     model: SpeechTransformer,
     tokenizer: Tokenizer,
     batch: HasFeatures,
-    search: Search = "greedy",
+    search: Search | None = None,
     options: SearchOptions | None = None,
     language_model: TokenModel | None = None,
 ) -> list[Decoded]:
@@ -55,7 +63,8 @@ def decode_batch(
         search: ``"greedy"``: the decoder's most probable token step by step; ``"ctc"``: the CTC head's most probable
             token frame by frame, repetitions merged and blanks dropped; ``"prefix"``: the CTC head's most probable
             text, by a beam search over prefixes; ``"attention"``: the decoder's, by a beam search; ``"joint"``: a beam
-            search that both heads score.
+            search that both heads score; ``"parallel"``: all tokens at once, by a decoder made for it. None:
+            :func:`default_search`.
         options: of a beam search; :func:`default_options` when not given.
         language_model: of the model's tokens, on its device; the three beam searches ask it, with ``lm_weight``.
 
@@ -63,8 +72,9 @@ def decode_batch(
         What was recognised of each utterance, in the order of the batch.
 
     Raises:
-        ConfigError: an unknown search, one that needs a decoder with a model that has none, or options that it lacks.
+        ConfigError: an unknown search, one that the model does not have, or options that it lacks.
     """
+    search = search or default_search(model)
     check_search(model, search, options)
     options = options or default_options(search)
     device = next(model.parameters()).device
@@ -79,15 +89,17 @@ def decode_batch(
             hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options, language_model)
         elif search == "greedy":
             hypotheses = [[best] for best in greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)]
+        elif search == "parallel":
+            hypotheses = [[best] for best in parallel_search(model, encoder_out, encoder_mask, (*forbidden, eos))]
         else:
             if search == "attention":
                 options = replace(options, ctc_weight=0.0)
             hypotheses = joint_search(
                 model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options, language_model
             )
-    # Of CTC every frame is a decision; of the decoder every token, and the end of sentence too.
+    # Of CTC every frame is a decision; of the decoder every token, and, where it says one, the end of sentence too.
     decisions = [
-        count if search in ("ctc", "prefix") else len(found[0].tokens) + 1
+        count if search in ("ctc", "prefix") else len(found[0].tokens) + (search != "parallel")
         for count, found in zip(frames.tolist(), hypotheses, strict=True)
     ]
     return [_decoded(tokenizer, found, count) for found, count in zip(hypotheses, decisions, strict=True)]
@@ -103,16 +115,28 @@ def default_options(search: Search, **given: Any) -> SearchOptions:
     return SearchOptions(**{**suits, **given})
 
 
+def default_search(model: nn.Module) -> Search:
+    """The first of the model's searches: ``"greedy"`` of one with a decoder, ``"parallel"`` of a Paraformer, ..."""
+    searches: tuple[Search, ...] = getattr(model, "searches", ("greedy",))
+    return searches[0]
+
+
 def check_search(model: nn.Module, search: str, options: SearchOptions | None = None) -> None:
     """Raise ConfigError unless the model can be searched this way."""
     if search not in get_args(Search):
         raise ConfigError(
             f"unknown search {search!r}: use 'greedy' (the decoder), 'ctc' (the CTC head), 'joint' (both), or the beam "
-            "searches 'attention' (the decoder alone) and 'prefix' (the CTC head alone)"
+            "searches 'attention' (the decoder alone) and 'prefix' (the CTC head alone); 'parallel' is for a Paraformer"
         )
     if search not in ("ctc", "prefix") and getattr(model, "decoder", None) is None:
         raise ConfigError("this model has no decoder (model.decoder_layers is 0): use search 'ctc' or 'prefix'")
-    if options is not None and search in ("greedy", "ctc"):
+    able = getattr(model, "searches", (search,))
+    if search not in able:
+        how = "all tokens at once" if "parallel" in able else "token by token"
+        raise ConfigError(
+            f"search {search!r} does not fit this model, whose decoder writes {how}: use {', '.join(map(repr, able))}"
+        )
+    if options is not None and search in PLAIN_SEARCHES:
         raise ConfigError(f"search {search!r} has no options: use 'prefix', 'attention' or 'joint'")
 
 

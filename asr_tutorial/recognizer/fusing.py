@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import yaml
 
-from asr_tutorial.config import read_yaml
+from asr_tutorial.config import PLAIN_SEARCHES, read_yaml
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.files import write_whole
 from asr_tutorial.language_model import LanguageModel, NGram, TransformerLM, spelled
@@ -91,7 +91,7 @@ def write_recommended(folder: str | Path, recommended: Mapping[str, Mapping[str,
 
 
 def _check_recommended(source: str, search: str, options: object) -> None:
-    able = [name for name in get_args(Search) if name not in ("greedy", "ctc")]
+    able = [name for name in get_args(Search) if name not in PLAIN_SEARCHES]
     if search.removesuffix("+lm") not in able:
         raise ConfigError(f"{source}: unknown search; known are {', '.join(able)}, each also with +lm")
     known = [item.name for item in fields(SearchOptions)]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from asr_tutorial import metrics
 from asr_tutorial.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
-from asr_tutorial.config import Config
+from asr_tutorial.config import PLAIN_SEARCHES, Config
 from asr_tutorial.corpus import Corpus, Skip, Utterance, read_corpus
 from asr_tutorial.errors import ConfigError, CorpusError, UserError
 from asr_tutorial.language_model import LanguageModel, load_language_model
 from asr_tutorial.recognizer.aligner import Aligner
-from asr_tutorial.recognizer.decoding import check_search, decode_batch, default_options, joined
+from asr_tutorial.recognizer.decoding import check_search, decode_batch, default_options, default_search, joined
 from asr_tutorial.recognizer.fusing import read_recommended, token_model, write_recommended
 from asr_tutorial.recognizer.inputs import Audio, batches, duration
 from asr_tutorial.recognizer.results import Decoded, Evaluation, Search, Transcript
@@ -102,13 +102,14 @@ class Recognizer(Aligner):
             language_model.model.to(self.device).eval()
         self.language_model = token_model(language_model, self.tokenizer, name)
 
-    def search_options(self, search: Search, **given: Any) -> SearchOptions | None:
+    def search_options(self, search: Search | None = None, **given: Any) -> SearchOptions | None:
         """The options that are given, and for the rest what the checkpoint recommends, or what suits the search.
 
         Returns:
             None for a search that has no options.
         """
-        if search in ("greedy", "ctc"):
+        search = search or default_search(self.model)
+        if search in PLAIN_SEARCHES:
             return None
         with_lm = self.recommended.get(f"{search}+lm", {}) if self.language_model is not None else {}
         return default_options(search, **{**self.recommended.get(search, {}), **with_lm, **given})
@@ -125,7 +126,11 @@ class Recognizer(Aligner):
 
     @overload
     def transcribe(
-        self, audio: Audio, sample_rate: int | None = ..., search: Search = ..., options: SearchOptions | None = ...
+        self,
+        audio: Audio,
+        sample_rate: int | None = ...,
+        search: Search | None = ...,
+        options: SearchOptions | None = ...,
     ) -> Transcript: ...
 
     @overload
@@ -133,7 +138,7 @@ class Recognizer(Aligner):
         self,
         audio: list[Any] | tuple[Any, ...],
         sample_rate: int | None = ...,
-        search: Search = ...,
+        search: Search | None = ...,
         options: SearchOptions | None = ...,
     ) -> list[Transcript]: ...
 
@@ -141,7 +146,7 @@ class Recognizer(Aligner):
         self,
         audio: Audio | list[Any] | tuple[Any, ...],
         sample_rate: int | None = None,
-        search: Search = "greedy",
+        search: Search | None = None,
         options: SearchOptions | None = None,
     ) -> Transcript | list[Transcript]:
         """Recognise speech.
@@ -154,9 +159,10 @@ class Recognizer(Aligner):
                 (samples,), (samples, channels) or (channels, samples), floats in [-1, 1] or integers; or a list or
                 tuple of these.
             sample_rate: of samples, in Hz; None: the model's own (16 kHz by default). Files know their rate.
-            search: ``"greedy"``, ``"ctc"``, ``"prefix"``, ``"attention"`` or ``"joint"``, see :func:`decode_batch`.
-            options: of the last three, which are beam searches: beam size, alternatives, penalties, the weight of a
-                language model; None: :meth:`search_options`.
+            search: ``"greedy"``, ``"ctc"``, ``"prefix"``, ``"attention"``, ``"joint"`` or ``"parallel"``, see
+                :func:`decode_batch`; None: what suits the model.
+            options: of ``prefix``, ``attention`` and ``joint``, which are beam searches: beam size, alternatives,
+                penalties, the weight of a language model; None: :meth:`search_options`.
 
         Returns:
             A :class:`Transcript`; for a list one each, in its order.
@@ -165,6 +171,7 @@ class Recognizer(Aligner):
             AudioError: a file is missing or corrupt, or audio is empty, too short or not finite.
             ConfigError: as :func:`decode_batch`.
         """
+        search = search or default_search(self.model)
         check_search(self.model, search, options)
         options = options or self.search_options(search)
         items: list[Audio] = list(audio) if isinstance(audio, list | tuple) else [audio]
@@ -182,7 +189,7 @@ class Recognizer(Aligner):
     def evaluate(
         self,
         corpus: Corpus | str | Path,
-        search: Search = "greedy",
+        search: Search | None = None,
         limit: int | None = None,
         batch_seconds: float | None = None,
         on_progress: Callable[[int], object] | None = None,
@@ -210,6 +217,7 @@ class Recognizer(Aligner):
             *(Skip(u.id, "it has no transcript") for u in corpus.utterances[:limit] if u.text is None),
         ]
         utterances = [utterance for utterance in corpus.utterances[:limit] if utterance.text is not None]
+        search = search or default_search(self.model)
         options = options or self.search_options(search)
         started = time.perf_counter()
         found, unusable = self.decode_corpus(utterances, search, batch_seconds, on_progress, options)
@@ -243,7 +251,7 @@ class Recognizer(Aligner):
     def decode_corpus(
         self,
         utterances: Sequence[Utterance],
-        search: Search = "greedy",
+        search: Search | None = None,
         batch_seconds: float | None = None,
         on_progress: Callable[[int], object] | None = None,
         options: SearchOptions | None = None,
@@ -260,6 +268,7 @@ class Recognizer(Aligner):
         Returns:
             What was recognised of each utterance, None where it cannot be read; and which these are, with the reasons.
         """
+        search = search or default_search(self.model)
         check_search(self.model, search, options)
         options = options or self.search_options(search)
         found: list[Decoded | None] = [None] * len(utterances)

@@ -35,7 +35,7 @@ class Transcript:
 
     text: str
     score: float
-    """Mean log-probability per token (greedy, attention, joint) or per frame (ctc, prefix): 0 is certain."""
+    """Mean log-probability per token (greedy, attention, joint, parallel) or per frame (ctc, prefix): 0 is certain."""
     seconds: float
     """Length of the audio."""
     tokens: list[Heard] = field(default_factory=list)

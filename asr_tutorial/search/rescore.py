@@ -28,7 +28,8 @@ class Candidate:
     Attributes:
         tokens: ids, without SOS and EOS.
         text: what they spell.
-        attention: log-probability in nats that the decoder gives the text and its end; 0 without a decoder.
+        attention: log-probability in nats that the decoder gives the text and its end; 0 without a decoder that writes
+            token by token.
         ctc: the same by CTC, over all paths.
         lm: the same by the language model; 0 without one.
     """
@@ -98,7 +99,7 @@ def score_candidates(
             tokenizer.blank_id,
         )
         attention = torch.zeros(n, device=device)
-        if model.decoder is not None:
+        if "attention" in model.searches:
             attention = _attention_scores(model, tokenizer, encoder_out[row : row + 1, :frames], padded, lengths)
         lm = language_model.score_texts(distinct) if language_model is not None else [0.0] * n
         scored.append(

@@ -186,8 +186,9 @@ class Trainer:
                         "training.precision=fp32 and look at the features of these utterances; "
                         f"asr-tutorial diagnose --checkpoint {self.run.path} says where it begins"
                     )
+                measures = self.stepper.take_measures()
                 for means in (self.since_log, self.since_validation):
-                    means.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000)
+                    means.add(result, batches, elapsed, self.config.features.frame_shift_ms / 1000, measures)
                 bar.update()
                 bar.set_postfix(loss=f"{result.loss:.2f}", refresh=False)
                 if progress.step % config.log_every == 0:
@@ -249,12 +250,13 @@ class Trainer:
         means = self.since_log.total(self.ranks).means()
         rate = self.stepper.optimizer.param_groups[0]["lr"]
         logger.info(
-            "step %d loss %.3f ctc %.3f attention %.3f accuracy %.3f norm %.2f lr %.2e | %.0f s/s, padding %.1f%%",
+            "step %d loss %.3f ctc %.3f attention %.3f accuracy %.3f%s norm %.2f lr %.2e | %.0f s/s, padding %.1f%%",
             self.progress.step,
             means["loss"],
             means["ctc"],
             means["attention"],
             means["token_accuracy"],
+            "".join(f" {name} {means[name]:.3f}" for name in self.stepper.model.measures if name in means),
             means["grad_norm"],
             rate,
             means["audio_seconds_per_second"],
@@ -318,13 +320,15 @@ class Trainer:
     def _measure(self, name: str, loader: SpeechLoader) -> dict[str, float]:
         """Losses and error rates of a whole corpus; each rank measures its share."""
         stepper, search = self.stepper, self.config.training.validation_search
-        sums = [0.0] * 4
+        names = list(stepper.model.measures)
+        sums = [0.0] * (4 + len(names))
         batches: list[Batch] = []
         results: list[tuple[str, str, str]] = []  # id, reference, hypothesis
         with evaluating(stepper.model):
             for batch in tqdm(loader, desc=name, leave=False, disable=not self.show):
                 totals = stepper.totals(batch)
-                for index, value in enumerate(dataclasses.astuple(totals)):
+                values = [totals.ctc, totals.attention, totals.correct_tokens, totals.correct_sequences]
+                for index, value in enumerate([*values, *(totals.measures[name] for name in names)]):
                     sums[index] += float(value)
                 with stepper.autocast():
                     decoded = decode_batch(stepper.model, self.data.tokenizer, batch, search)
@@ -332,7 +336,8 @@ class Trainer:
                 results += zip(batch.ids, batch.texts, texts, strict=True)
                 batches.append(dataclasses.replace(batch, features=batch.features[:0]))
         sizes = Sizes.of(batches, self.ranks)
-        ctc, attention, tokens, sequences = self.ranks.sum(sums)
+        ctc, attention, tokens, sequences, *own = self.ranks.sum(sums)
+        measures = dict(zip(names, own, strict=True))
         results = sorted(self.ranks.gather(results))
         stride = max(1, len(results) // SAMPLES)
         self.run.log_samples(f"step {self.progress.step}, {name}, {search}", results[::stride][:SAMPLES])
@@ -341,12 +346,15 @@ class Trainer:
         hypotheses = [text for _, _, text in results]
         weight = self.config.training.ctc_weight
         ctc, attention = ctc / sizes.ctc_tokens, attention / sizes.attention_tokens
+        measures = {name: value / sizes.utterances for name, value in measures.items()}
+        weighted = sum(stepper.model.measures[name] * value for name, value in measures.items())
         return {
             "wer": metrics.wer(references, hypotheses),
             "cer": metrics.cer(references, hypotheses),
-            "loss": weight * ctc + (1 - weight) * attention,
+            "loss": weight * ctc + (1 - weight) * attention + weighted,
             "ctc": ctc,
             "attention": attention,
+            **measures,
             "token_accuracy": tokens / sizes.attention_tokens,
             "sequence_accuracy": sequences / sizes.utterances,
         }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from asr_tutorial.config import TrainingConfig
 from asr_tutorial.ctc import training_loss
 from asr_tutorial.dataset import Batch, frames_needed
 from asr_tutorial.errors import TrainingError
-from asr_tutorial.model import ModelOutput
+from asr_tutorial.model import MeasuredOutput, ModelOutput, SpeechTransformer
+from asr_tutorial.tokenizer import Tokenizer
 from asr_tutorial.training.distributed import ALONE, Ranks
 
 
@@ -61,6 +63,8 @@ class LossTotals:
     attention: Tensor
     correct_tokens: Tensor
     correct_sequences: Tensor
+    measures: dict[str, Tensor] = field(default_factory=dict)
+    """What the architecture measures beside, by name; empty for most."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,52 @@ class JointLoss:
         infinite = torch.isposinf(losses.detach())
         if losses.device.type == "cpu" and bool(infinite.any()):
             raise _without_path([batch.ids[row] for row in infinite.nonzero()[:, 0].tolist()])
+
+
+class MeasuredLoss(JointLoss):
+    """The loss of an architecture with measures of its own: :class:`JointLoss`, and each measure times its weight.
+
+    What they are is the architecture's business: it returns them (:class:`~asr_tutorial.model.MeasuredOutput`).
+
+    Such a model does not say EOS. In its place stands another decision, that the text ends where it does: it is counted
+    among the right tokens, and a sequence is right only if it is. So there is one decision more than tokens for each
+    utterance here too, and accuracies can be compared with those of other architectures.
+
+    Args:
+        weights: of the measures, by name; 0: measured only.
+        ctc_weight: this and the rest as of :class:`JointLoss`.
+        label_smoothing: for the cross-entropy.
+        blank: id of the blank.
+        pad: id of PAD.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, float], ctc_weight: float, label_smoothing: float, blank: int, pad: int
+    ) -> None:
+        super().__init__(ctc_weight, label_smoothing, blank, pad)
+        self.weights = weights
+
+    def totals(self, output: ModelOutput, batch: Batch) -> LossTotals:
+        """Sums as those of :meth:`JointLoss.totals`, and of each measure over the utterances."""
+        assert isinstance(output, MeasuredOutput)
+        assert output.logits is not None
+        totals = super().totals(output, replace(batch, tokens_out=output.answers))
+        right = (output.logits.argmax(dim=-1) == output.answers) | (output.answers == self.pad)  # (batch, length)
+        totals.correct_tokens = totals.correct_tokens + output.ends_right.sum()
+        totals.correct_sequences = (right.all(dim=1) & output.ends_right).sum()
+        totals.measures = {name: output.measures[name].sum() for name in self.weights}
+        return totals
+
+    def mean(self, totals: LossTotals, sizes: Sizes) -> Tensor:
+        """The loss: that of :meth:`JointLoss.mean` in nats per token, and weighted measures per utterance."""
+        own = [weight * totals.measures[name] for name, weight in self.weights.items() if weight]
+        return super().mean(totals, sizes) + sum(own) / max(sizes.utterances, 1)
+
+
+def build_criterion(config: TrainingConfig, tokenizer: Tokenizer, model: SpeechTransformer) -> JointLoss:
+    """The loss that a model is trained with."""
+    joint = (config.ctc_weight, config.label_smoothing, tokenizer.blank_id, tokenizer.pad_id)
+    return MeasuredLoss(model.measures, *joint) if model.measures else JointLoss(*joint)
 
 
 def check_feasible(ctc: float, batches: Sequence[Batch], subsampling_factor: int) -> None:

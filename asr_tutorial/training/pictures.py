@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asr_tutorial.model import MeasuredOutput
 from asr_tutorial.recognizer import evaluating
 from asr_tutorial.training.run import RunFolder
 from asr_tutorial.training.setup import Data
@@ -16,11 +17,12 @@ def draw_attention(run: RunFolder, stepper: Stepper, data: Data, step: int) -> N
 
     batch = data.sample.to(stepper.device)
     with evaluating(stepper.model):
-        output = stepper.model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
+        output = stepper.model(*stepper.model.training_inputs(batch), need_weights=True)
     last = [name for name in output.attention_maps if name.endswith("cross_attention")][-1]
-    length, frames = int(batch.target_lengths[0]) + 1, int(output.encoder_mask[0].sum())
+    answers = output.answers[0] if isinstance(output, MeasuredOutput) else batch.tokens_out[0]
+    length, frames = int((answers != data.tokenizer.pad_id).sum()), int(output.encoder_mask[0].sum())
     weights = output.attention_maps[last][0, :, :length, :frames].mean(dim=0)  # (length, frames)
-    tokens = [data.tokenizer.id_to_token(token) for token in batch.tokens_out[0, :length].tolist()]
+    tokens = [data.tokenizer.id_to_token(token) for token in answers[:length].tolist()]
     frame_seconds = run.config.features.frame_shift_ms / 1000 * stepper.model.subsampling_factor
     figure = plots.attention_map(weights.float().cpu(), tokens, frame_seconds, title=f"{last}, mean of the heads")
     run.log_figure("attention", figure, step)

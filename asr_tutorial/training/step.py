@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from asr_tutorial.dataset import Batch
 from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.tokenizer import Tokenizer
 from asr_tutorial.training.distributed import ALONE, Ranks
-from asr_tutorial.training.loss import JointLoss, LossTotals, Sizes
+from asr_tutorial.training.loss import LossTotals, Sizes, build_criterion
 from asr_tutorial.training.optimizer import Schedule, build_optimizer
 from asr_tutorial.training.sampling import ScheduledSampling
 from asr_tutorial.training.state import Ema
@@ -53,9 +53,20 @@ class RunningMeans:
     audio_seconds: float = 0.0
     padded_seconds: float = 0.0
     seconds: float = 0.0
+    utterances: int = 0
+    measures: dict[str, float] = field(default_factory=dict)
+    """Sums over the utterances of what the architecture measures beside the losses."""
 
-    def add(self, result: StepResult, batches: list[Batch], seconds: float, frame_seconds: float) -> None:
-        """Count a step that took ``seconds``; ``batches`` are those of this process."""
+    def add(
+        self,
+        result: StepResult,
+        batches: list[Batch],
+        seconds: float,
+        frame_seconds: float,
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
+        """Count a step that took ``seconds``; ``batches`` and the sums ``measures`` are those of this process."""
+        batches = [batch for batch in batches if not batch.spare]
         if result.applied:
             self.steps += 1
             self.loss += result.loss
@@ -63,21 +74,33 @@ class RunningMeans:
             self.attention += result.attention
             self.token_accuracy += result.token_accuracy
             self.grad_norm += result.grad_norm
-        batches = [batch for batch in batches if not batch.spare]
+            self.utterances += sum(len(batch) for batch in batches)
+            for name, value in (measures or {}).items():
+                self.measures[name] = self.measures.get(name, 0.0) + value
         self.audio_seconds += frame_seconds * sum(int(batch.feature_lengths.sum()) for batch in batches)
         self.padded_seconds += frame_seconds * sum(batch.features[..., 0].numel() for batch in batches)
         self.seconds += seconds
 
     def total(self, ranks: Ranks) -> RunningMeans:
-        """The same with the audio of all ranks."""
-        audio, padded = ranks.sum([self.audio_seconds, self.padded_seconds])
-        return dataclasses.replace(self, audio_seconds=audio, padded_seconds=padded)
+        """The same with the audio and the measures of all ranks."""
+        names = sorted(self.measures)
+        audio, padded, utterances, *sums = ranks.sum(
+            [self.audio_seconds, self.padded_seconds, self.utterances, *(self.measures[name] for name in names)]
+        )
+        measures = dict(zip(names, sums, strict=True))
+        return dataclasses.replace(
+            self, audio_seconds=audio, padded_seconds=padded, utterances=int(utterances), measures=measures
+        )
 
     def part(self, ranks: Ranks) -> RunningMeans:
-        """What one rank goes on with after :meth:`total`: its part of the audio."""
+        """What one rank goes on with after :meth:`total`: its part of the audio; the first has all utterances."""
         share = 1 / ranks.world_size
         return dataclasses.replace(
-            self, audio_seconds=self.audio_seconds * share, padded_seconds=self.padded_seconds * share
+            self,
+            audio_seconds=self.audio_seconds * share,
+            padded_seconds=self.padded_seconds * share,
+            utterances=self.utterances if ranks.first else 0,
+            measures={name: value if ranks.first else 0.0 for name, value in self.measures.items()},
         )
 
     def means(self) -> dict[str, float]:
@@ -85,6 +108,7 @@ class RunningMeans:
         steps = max(self.steps, 1)
         names = ("loss", "ctc", "attention", "token_accuracy", "grad_norm")
         values = {name: getattr(self, name) / steps for name in names}
+        values |= {name: value / max(self.utterances, 1) for name, value in self.measures.items()}
         values["audio_seconds_per_second"] = self.audio_seconds / max(self.seconds, 1e-9)
         values["padding"] = 1 - self.audio_seconds / max(self.padded_seconds, 1e-9)
         return values
@@ -101,9 +125,8 @@ class Stepper:
         total_steps: int,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.criterion = JointLoss(
-            config.training.ctc_weight, config.training.label_smoothing, tokenizer.blank_id, tokenizer.pad_id
-        )
+        self.criterion = build_criterion(config.training, tokenizer, model)
+        self.measured: dict[str, Tensor] = {}
         self.ramp = (config.augment.ramp_start * total_steps, config.augment.ramp_end * total_steps)
         if not ranks.alone and config.training.ctc_weight == 0:
             # Its gradient never comes, and the other ranks would wait for it. (The optimiser skips it either way.)
@@ -181,12 +204,25 @@ class Stepper:
     def totals(self, batch: Batch) -> LossTotals:
         """Forward pass and summed losses of one batch."""
         batch = batch.to(self.device)
-        tokens_in = self._with_noise(batch.tokens_in) if self.model.training else batch.tokens_in
+        if self.model.training:
+            batch = dataclasses.replace(batch, tokens_in=self._with_noise(batch.tokens_in))
         with self.autocast():
             # Ranks wait for each other in training only: in validation one may have more batches than another.
             forward = self.forward if self.model.training or self.ranks.alone else self.model
-            output = forward(batch.features, batch.feature_lengths, tokens_in)
-        return self.criterion.totals(output, batch)
+            output = forward(*self.model.training_inputs(batch))
+        totals = self.criterion.totals(output, batch)
+        if self.model.training and not batch.spare:
+            for name, value in totals.measures.items():
+                self.measured[name] = self.measured.get(name, 0) + value.detach()
+        return totals
+
+    def take_measures(self) -> dict[str, float]:
+        """Sums of the architecture's own measures over this process's utterances of the steps since the last call.
+
+        All names are there, also for a process that had spare batches only: the others sum over the same names.
+        """
+        measured, self.measured = self.measured, {}
+        return {name: float(measured.get(name, 0.0)) for name in self.model.measures}
 
     def _with_noise(self, tokens_in: Tensor) -> Tensor:
         """Replace a share of the decoder's input (batch, length), not SOS or PAD, by others of the batch."""
