@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import asr_tutorial
 from asr_tutorial.cli import app
-from asr_tutorial.config import load_config
+from asr_tutorial.config import load_config, load_lm_config
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.recipe import load_recipe, run_recipe, stages
 from asr_tutorial.recipe.plan import RECIPES, overrides_of
@@ -173,11 +173,11 @@ def test_the_packaged_recipes_are_sound(name):
         assert not re.search(r"[{}]\w+[{}]", " ".join(overrides_of(config, folders)).replace("{}", ""))
     kinds = {config.kind for config in recipe.stages.values()}
     assert kinds == {"recogniser", "lm", "ngram"}
-    decoders = {  # a decoder that begins as a language model has its size
-        stage: load_config(recipe.recogniser, overrides_of(recipe.stages[stage], folders)).model
-        for stage in ("scratch", "from_lm", "progressive")
-    }
-    assert len({model.decoder_layers for model in decoders.values()}) == 1
+    for stage, config in recipe.stages.items():
+        if source := re.fullmatch(r"{(\w+)}", str(config.set.get("initialise.decoder", ""))):
+            decoder = load_config(recipe.recogniser, overrides_of(config, folders)).model
+            lm = load_lm_config(recipe.lm, overrides_of(recipe.stages[source[1]], folders)).model
+            assert decoder.decoder_layers == lm.layers, f"{stage}: no layer of the language model is lost, none is new"
 
 
 @pytest.mark.parametrize(
