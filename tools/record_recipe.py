@@ -10,6 +10,7 @@ and what came of it is put beside the recipe's own figure in ``evaluation.json``
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -56,6 +57,18 @@ def write_models(run: Path, name: str, record: dict[str, Any], pretrained: Path)
     return pretrained / name, pretrained / f"{name}_lm"
 
 
+def leave_out_what_was_said(path: Path) -> None:
+    """Transcripts stay with the corpus and its licence; what was heard instead, and why, is ours."""
+    format = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "escapechar": "\\"}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, **format))
+    names = [name for name in rows[0] if name != "said"] if rows else ["id"]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore", **format)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def reproduce(
     recipe: RecipeConfig, record: dict[str, Any], model: Path, lm: Path | None, limit: int | None
 ) -> list[dict[str, Any]]:
@@ -83,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     record = json.loads((options.run / "results" / "evaluation.json").read_text(encoding="utf-8"))
     results = options.data / "results" / options.name
     shutil.copytree(options.run / "results", results, dirs_exist_ok=True)
+    leave_out_what_was_said(results / "worst.tsv")
     model, lm = write_models(options.run, options.name, record, options.data / "pretrained")
     rows = reproduce(load_recipe(options.recipe), record, model, lm, options.limit)
     record["reproduced"] = rows
