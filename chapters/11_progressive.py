@@ -917,8 +917,8 @@ recorded = recorded_run("mini_librispeech_recipe")
 print(recorded.table())
 
 # %% [markdown]
-# Both trainings, step by step: where the curve of the encoder falls fastest it has three layers, and a step costs less than half of what it
-# costs at the end.
+# Both trainings over time. The encoder's curve falls fastest at its beginning, where it has three layers and a step costs least. Its own
+# length was too short: it is still falling when the second one begins.
 
 # %% tags=["nbval-ignore-output"]
 record = REPOSITORY / "data" / "results" / recorded.name

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 from model_checks import VOCAB_SIZE, assert_same, small_config, small_model
-from tiny import OVERRIDES, sound_corpus
-from tiny_training import TEXTS, read_metrics
+from tiny import sound_corpus
+from tiny_training import TEXTS, read_metrics, training_config
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -593,22 +593,8 @@ def corpus(tmp_path_factory):
 
 
 def settings(corpus, *overrides: str) -> Config:
-    splits = [f"--data.{split}=[{corpus}]" for split in ("train", "dev", "test")]
-    small = [
-        *[override for override in OVERRIDES if "decoder" not in override],
-        "--model.lact.chunk=4",
-        "--model.lact.window=4",
-        f"--data.cache={corpus.parent / 'cache'}",
-        "--data.batch_seconds=6",
-        "--features.n_mels=20",
-        "--training.device=cpu",
-        "--training.precision=fp32",
-        "--training.max_steps=4",
-        "--training.validate_every=0",
-        "--training.sample_every=2",
-        "--training.schedule.warmup_steps=2",
-    ]
-    return load_config("lact_tiny", [*splits, *small, *overrides])
+    small = ["--model.decoder_layers=0", "--model.lact.chunk=4", "--model.lact.window=4", "--training.sample_every=2"]
+    return training_config(corpus, *small, *overrides, base="lact_tiny")
 
 
 def test_it_trains_is_saved_and_recognises(corpus, tmp_path):

@@ -13,8 +13,8 @@ from asr_tutorial.training.state import load_state
 TEXTS = ["ONE", "TWO WORDS", "THREE SMALL WORDS", "FOUR", "IT'S FIVE", "SIX"]
 
 
-def training_config(corpus: Path, *overrides: str) -> Config:
-    """A configuration that trains, validates and tests on one corpus of sounds."""
+def training_config(corpus: Path, *overrides: str, base: str = "tinyspeech") -> Config:
+    """A configuration that trains, validates and tests on one corpus of sounds; ``base`` gives the rest."""
     splits = [f"--data.{split}=[{corpus}]" for split in ("train", "dev", "test")]
     settings = [
         f"--data.cache={corpus.parent / 'cache'}",
@@ -28,7 +28,7 @@ def training_config(corpus: Path, *overrides: str) -> Config:
         "--training.validate_every=0",
         "--training.ema_decay=0",
     ]
-    return load_config("tinyspeech", [*OVERRIDES, *splits, *settings, *overrides])
+    return load_config(base, [*OVERRIDES, *splits, *settings, *overrides])
 
 
 def read_metrics(run: Path) -> dict[str, Any]:

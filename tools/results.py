@@ -74,7 +74,7 @@ def recognisers() -> list[str]:
 def trainings(record: dict[str, Any]) -> list[str]:
     """What the stages of a recipe took."""
     rows = [
-        [row["stage"], row["title"], f"{row.get('train_seconds', row['processor_seconds']) / 60:.0f}"]
+        [row["stage"], row["title"], f"{row.get('train_seconds', row['processor_seconds']) / 60:.1f}"]
         for row in record.get("trainings", [])
     ]
     return table(["stage", "what", "minutes"], rows) if rows else []
