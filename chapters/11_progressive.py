@@ -898,8 +898,8 @@ for share in (1.0, 0.7, 0.3):
 #
 #     asr-tutorial recipe mini-librispeech
 #
-# trains an encoder by CTC alone, first 3 layers, then 6, then 10; counts n-grams of books; trains a small Transformer on the same books; lets
-# the decoder begin as that Transformer, and trains everything together. It is recorded in this repository. What each step took, and how it is
+# trains an encoder by CTC alone, first 3 layers, then 6, then 10; counts n-grams of books; trains two Transformers on the same books; lets
+# the decoder begin as the smaller one, and trains everything together. It is recorded in this repository. What each step took on which machine, and how it is
 # repeated, stands in its [README.md](../data/results/mini_librispeech_recipe/README.md).
 #
 # Compare with where the course began: the same encoder and a smaller decoder, all layers and both losses from the first step, no text but the
