@@ -324,7 +324,8 @@ def weight_sweep(
 
     Args:
         rows: what :meth:`asr_tutorial.recognizer.tune.Tuning.to_dict` has as ``rows``: ``lm_weight``, ``token_bonus``,
-            ``ctc_weight`` and ``wer``; of several shares of CTC the best one is drawn.
+            ``ctc_weight`` and ``wer``; of several shares of CTC the best one is drawn, and of more bonuses than there
+            are colours the best ones.
         title: above the picture.
         axes: where to draw; a figure of its own when not given.
     """
@@ -334,9 +335,10 @@ def weight_sweep(
         line[row["lm_weight"]] = min(100 * row["wer"], line.get(row["lm_weight"], float("inf")))
     with style():
         figure, axes = _axes(axes, width=6, height=3.2)
-        for place, (bonus, line) in enumerate(sorted(best.items())):
-            weights = sorted(line)
-            _curve(axes, weights, [line[weight] for weight in weights], place, f"{bonus:g}")
+        shown = sorted(best, key=lambda bonus: min(best[bonus].values()))[: len(COLORS)]
+        for place, bonus in enumerate(sorted(shown)):
+            weights = sorted(best[bonus])
+            _curve(axes, weights, [best[bonus][weight] for weight in weights], place, f"{bonus:g}")
         lowest, weight = min((wer, weight) for line in best.values() for weight, wer in line.items())
         axes.plot([weight], [lowest], "o", markersize=9, markerfacecolor="none", color="#222222")
         axes.set(title=title, xlabel="weight of the language model", ylabel="word error rate (%)")
