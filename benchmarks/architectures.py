@@ -139,8 +139,8 @@ def main(arguments: list[str] | None = None) -> None:
     options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         print(
-            f"{row['architecture']:14} {row['parameters'] / 1e6:5.2f}M {row['train_seconds']:6.0f} s  {row['search']:9} "
-            f"WER {100 * row['wer']:5.1f} %  CER {100 * row['cer']:5.1f} %  RTF {row['rtf']:.4f}"
+            f"{row['architecture']:14} {row['parameters'] / 1e6:5.2f}M {row['train_seconds']:6.0f} s "
+            f" {row['search']:9} WER {100 * row['wer']:5.1f} %  CER {100 * row['cer']:5.1f} %  RTF {row['rtf']:.4f}"
         )
     print(timing)
 

@@ -17,8 +17,8 @@ from asr_tutorial.course.manifest import REPOSITORY, find_exercise, load_course
 from asr_tutorial.course.mistakes import mutants, variants
 
 LAST_WHOLE = 6
-"""Up to this chapter the robot runs every cell with its own answers; later experiments train for minutes, and it stops at
-exercises and checks there. With our answers all cells run as ``pytest --nbval solutions``."""
+"""Up to this chapter the robot runs every cell with its own answers. Later ones have long trainings: there it runs
+exercises and checks alone. With our answers all cells are run by ``pytest --nbval solutions``."""
 MARK = re.compile(r'^@exercise\("(\d+\.\d+)"\)', re.MULTILINE)
 CHAPTERS = load_course()
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.id)
