@@ -37,6 +37,7 @@ from asr_tutorial.course import check, exercise, here, show
 here("12")
 
 # %%
+import itertools
 import json
 import math
 import time
@@ -122,7 +123,17 @@ show("lact.fast_weights.FastWeights")
 
 # %%
 @exercise("12.1")
-def swiglu() -> None: ...
+def swiglu(weights: FastWeights, x: Tensor) -> Tensor:
+    """What the network answers: ``W1 (silu(W0 x) * W2 x)`` for each row x (Shazeer 2020).
+
+    Args:
+        weights: of each head.
+        x: (batch, heads, frames, d_head), one row a frame.
+
+    Returns:
+        (batch, heads, frames, d_head).
+    """
+    raise NotImplementedError("exercise 12.1")
 
 
 # %%
@@ -181,7 +192,26 @@ for row in ([1.0, 3.0], [0.0, 3.0], [-3.0, 3.0]):
 
 # %%
 @exercise("12.2")
-def fast_gradient() -> None: ...
+def fast_gradient(weights: FastWeights, keys: Tensor, values: Tensor, rates: Tensor) -> FastWeights:
+    """The way in which the weights should go: down the loss ``-<f(key), value>`` of each frame.
+
+    The gradients are written by hand. As plain matrix products they can themselves be differentiated, which training
+    does: it asks how the first values of the weights, the keys, the values and the rates should change so that what is
+    learnt in the utterance helps. With ``a = W0 k``, ``b = W2 k``, ``h = silu(a) * b`` and ``f = W1 h`` the negative
+    gradients of the loss are ``v h^T`` for W1 and, with ``g = W1^T v``, ``(g * b * silu'(a)) k^T`` for W0 and
+    ``(g * silu(a)) k^T`` for W2, where ``silu'(a) = s (1 + a (1 - s))`` and s is the sigmoid of a.
+
+    Args:
+        weights: where the gradient is taken.
+        keys: (batch, heads, frames, d_head).
+        values: the same.
+        rates: (3, batch, heads, frames), the learning rate of each frame for W0, W1 and W2; 0 where a frame is not to
+            be learnt.
+
+    Returns:
+        For each matrix the sum over the frames of rate times negative gradient: what is added to the weights.
+    """
+    raise NotImplementedError("exercise 12.2")
 
 
 # %%
@@ -243,7 +273,21 @@ show("lact.fast_weights.Memory.__init__")
 
 # %%
 @exercise("12.3")
-def learning_rates() -> None: ...
+class Memory:  # these methods become part of asr_tutorial.lact.fast_weights.Memory
+    def learning_rates(self, x: Tensor, padding: Tensor) -> Tensor:
+        """How fast each frame is learnt: ``softplus(linear(x) + softplus^-1(base_lr))``, in fp32.
+
+        A rate is positive whatever the linear layer says, and ``base_lr`` where it says nothing (``self.base_rate`` is
+        the number whose softplus that is). Padding is never learnt: its rate is 0.
+
+        Args:
+            x: (batch, frames, d_model).
+            padding: (batch, frames) boolean, True = real.
+
+        Returns:
+            (3, batch, heads, frames): for W0, W1 and W2.
+        """
+        raise NotImplementedError("exercise 12.3")
 
 
 # %%
@@ -296,7 +340,21 @@ print(f"of real frames {rates[:, 0].min():.3f} to {rates[:, 0].max():.3f}, of pa
 
 # %%
 @exercise("12.4")
-def orthogonalise() -> None: ...
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Muon: bring all singular values of a matrix to about 1 and keep its singular vectors (Jordan 2024).
+
+    A sum of many products ``v k^T`` is dominated by what most frames have in common; afterwards all its directions
+    count alike. Newton-Schulz iteration: ``X <- a X + (b A + c A^2) X`` with ``A = X X^T``. The size of the matrix
+    plays no part any more, so of learning rates only their ratio from frame to frame does.
+
+    Args:
+        matrix: (..., rows, columns); zeros stay zeros.
+        steps: of the iteration.
+
+    Returns:
+        The same shape; singular values between about 0.7 and 1.2, where they were not tiny beside the largest.
+    """
+    raise NotImplementedError("exercise 12.4")
 
 
 # %%
@@ -317,9 +375,7 @@ for utterance in dev:
     whole = features[: len(features) // 4 * 4].unflatten(0, (-1, 4)).mean(1)  # 40 ms a frame
     by_speaker.setdefault(utterance.speaker, []).append(whole)
 everything = torch.cat([features for parts in by_speaker.values() for features in parts])
-sound = {
-    speaker: (torch.cat(parts) - everything.mean(0)) / everything.std(0) for speaker, parts in by_speaker.items()
-}
+sound = {speaker: (torch.cat(parts) - everything.mean(0)) / everything.std(0) for speaker, parts in by_speaker.items()}
 print({speaker: f"{0.04 * len(features):.0f} s" for speaker, features in sound.items()})
 
 some = next(iter(sound.values()))[None, None, :105]
@@ -368,7 +424,32 @@ plt.show()
 
 # %%
 @exercise("12.5")
-def chunk_update() -> None: ...
+def chunk_update(
+    weights: FastWeights,
+    gradient: FastWeights,
+    norms: FastWeights,
+    velocity: FastWeights | None = None,
+    momentum: Tensor | None = None,
+    muon: bool = True,
+) -> tuple[FastWeights, FastWeights]:
+    """One step of the fast weights, for one chunk.
+
+    Momentum first: ``velocity <- gradient + momentum * velocity``. The velocity, orthogonalised if ``muon``, is added
+    to the weights, and then each row is brought back to the length that it began with, so that the weights of a long
+    utterance do not grow.
+
+    Args:
+        weights: before the step.
+        gradient: from :func:`fast_gradient`.
+        norms: of the rows of the first weights, from :func:`row_norms`.
+        velocity: of the chunk before; None for the first chunk.
+        momentum: (batch, heads), the share of the old velocity that is kept; None: nothing of it.
+        muon: orthogonalise the step (:func:`orthogonalise`).
+
+    Returns:
+        The weights after the step, and the velocity, which is never orthogonalised.
+    """
+    raise NotImplementedError("exercise 12.5")
 
 
 # %%
@@ -425,7 +506,57 @@ for rate in (0.01, 0.1, 1.0, 10.0):
 
 # %%
 @exercise("12.6")
-def update_then_apply() -> None: ...
+def update_then_apply(
+    weights: FastWeights,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    rates: Tensor,
+    momentum: Tensor | None,
+    chunk: int,
+    muon: bool,
+) -> Tensor:
+    """Both directions: learn from all frames of an utterance, then answer all of them.
+
+    Every chunk's gradient is taken at the first weights, and there is one step, made of all of them. So without
+    momentum neither the size of the chunks nor their order makes a difference. With momentum the velocity after the
+    last chunk is what counts: the gradient of an earlier one has been multiplied by the momentum of all that followed.
+
+    Args:
+        weights: at the beginning of the utterance.
+        queries: (batch, heads, frames, d_head).
+        keys: the same.
+        values: the same.
+        rates: (3, batch, heads, frames).
+        momentum: (batch, heads, chunks), or None.
+        chunk: frames of a chunk; the last one may be shorter.
+        muon: orthogonalise the step.
+
+    Returns:
+        (batch, heads, frames, d_head).
+    """
+    raise NotImplementedError("exercise 12.6")
+
+
+def apply_then_update(
+    weights: FastWeights,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    rates: Tensor,
+    momentum: Tensor | None,
+    chunk: int,
+    muon: bool,
+) -> Tensor:
+    """Causal: answer the frames of a chunk with what the chunks before it have taught, then learn from it.
+
+    A frame is never answered by weights that have seen it, or another frame of its chunk. So the first chunk, and with
+    it the whole of an utterance that fits into one chunk, is answered by the first weights: a plain feed-forward
+    network, which learns nothing while it reads. Chunks have to be much shorter than utterances.
+
+    Arguments and result are those of :func:`update_then_apply`.
+    """
+    raise NotImplementedError("exercise 12.6")
 
 
 # %%
@@ -477,7 +608,7 @@ for name, one, two in (
 # ## Experiment: how much does it remember?
 #
 # *Associative recall*: write $n$ random pairs into a memory of width 32, then ask every key again. An answer counts as right if,
-# of all $n$ values, it points most nearly to its own. Guessing is right once in $n$ times; attention that keeps all pairs is right always.
+# of all $n$ values, it points most nearly to its own. Guessing is right once in $n$ times; attention that keeps all pairs can be right always.
 #
 # **Predict** two things. (a) With a single update: how many pairs can it tell apart? A plain matrix has room for 32 keys at right angles.
 # (b) The same pairs are read again and again, up to 32 times. Does it get better each time?
@@ -532,9 +663,9 @@ for name, shares in by_pass.items():
 # becomes uncertain. Without Muon the step has to have the right size, and the right size depends on the number of pairs. That is the use of
 # Muon here: not a better memory than the best step, but a good one without knowing how large the step should be.
 #
-# Right: learning more does not mean remembering more. One or two further readings help; then recall falls again and
-# levels off. The loss $-v^\top f(k)$ has no bottom: it is not content when the answer *is* the value, it wants it ever longer. The rows cannot get longer, so they go on
-# turning towards what all values have in common, at the cost of what tells them apart. Squared error would stop by itself; it costs more to differentiate. In a recogniser
+# Right: learning more does not mean remembering more. With Muon a second reading helps; then recall falls again and
+# levels off. A small rate gets to the same place later. A likely reason: the loss $-v^\top f(k)$ has no bottom. It is not content when the answer *is* the value, it wants it ever longer. Muon's
+# steps do not get smaller either, and since the rows cannot grow, each step pushes aside some of what was there. Squared error would stop by itself; its gradient costs more. In a recogniser
 # each chunk is read once, and training chooses the rates.
 #
 # ## The layer
@@ -588,69 +719,72 @@ plt.show()
 #
 # ## Experiment: a voice that it gets used to
 #
-# Does such a memory learn anything about *speech*? Here is the simplest test: a memory with random first weights, untrained, reads speech in chunks of 10 frames (0.4 s), causally. The
-# key is a frame of features, the value is the frame a fifth of a second later: guess what comes. Nobody can guess the words from that. What can be guessed
-# is how this voice and this recording sound in general. The error is 1 minus the cosine between answer and value: 0 is perfect, 1 is a
-# right angle.
+# Does such a memory learn anything about *speech*? Here is the simplest test: a memory with random first weights, untrained, reads speech in chunks of 10 frames (0.4 s),
+# causally and with Muon. The key is a frame of features, brought to length 1, and the value is either the same frame, or the one a fifth of a second later: repeat what you hear, or guess what comes.
+# Nobody can guess words from that. What can be learnt is how this voice and this recording sound. The error is 1 minus the cosine
+# between answer and value: 0 is perfect, 1 is a right angle. Each chunk is answered before it is learnt from.
 #
-# Each sequence is 6.4 s of one voice, then 3.2 s of another of the four voices in `dev`. The control is the same with another passage of the *same* voice, so that a
-# jump at the change cannot come from new words alone. **Predict** both curves, and that of a memory that does not learn.
+# A sequence is 6.4 s of one of the four voices in `dev`, then 3.2 s of another one. The control goes on with another passage of the *same* voice: a
+# jump at the change could come from new words alone. **Predict** both curves, and that of a memory that does not learn.
+
 
 # %%
-BEFORE, AFTER, CHUNK, AHEAD = 160, 80, 10, 5
+BEFORE, AFTER, CHUNK = 160, 80, 10
 
 
-def sequences(same: bool) -> Tensor:
-    """(sequences, 1, frames, 80): a voice, and from frame BEFORE on the same or another one, with other words."""
+def sequences(same: bool, ahead: int) -> tuple[Tensor, Tensor]:
+    """Keys and values (sequences, 1, frames, 80): a voice, and from frame BEFORE on the same or another, other words."""
     rows = []
     for speaker in sound:
         for other in [speaker] if same else [name for name in sound if name != speaker]:
-            for start in range(0, 1000, 100):
-                second = sound[other][1200 + start :][: AFTER + AHEAD]
+            for start in range(0, 1000, 200):
+                second = sound[other][1200 + start :][: AFTER + ahead]
                 rows.append(torch.cat([sound[speaker][start : start + BEFORE], second]))
-    return torch.stack(rows)[:, None]
+    x = torch.stack(rows)[:, None]
+    return F.normalize(x[:, :, : BEFORE + AFTER], dim=-1), x[:, :, ahead:]
 
 
-def errors_of(x: Tensor, rate: float, muon: bool) -> Tensor:
-    """Error of each chunk, answered before it is learnt from: (sequences, chunks)."""
-    keys, values = F.normalize(x[:, :, :-AHEAD], dim=-1), x[:, :, AHEAD:]
+def errors_of(keys: Tensor, values: Tensor, rate: float) -> Tensor:
+    """Error of each chunk: (sequences, chunks)."""
     with torch.inference_mode():
-        rates = torch.full((3, *keys.shape[:3]), rate / CHUNK)
-        answers = apply_then_update(first_weights(80), keys, keys, values, rates, None, CHUNK, muon)
+        rates = torch.full((3, *keys.shape[:3]), rate)
+        answers = apply_then_update(first_weights(80), keys, keys, values, rates, None, CHUNK, True)
         errors = 1 - F.cosine_similarity(answers, values, dim=-1)  # (sequences, 1, frames)
         return errors[:, 0].unflatten(1, (-1, CHUNK)).mean(-1)
 
 
-voices = {}
-for name, same, rate, muon in (
-    ("another voice from the line on", False, 1.0, False),
-    ("the same voice, other words", True, 1.0, False),
-    ("another voice, with Muon", False, 1.0, True),
-    ("another voice, nothing is learnt", False, 0.0, False),
-):
-    voices[name] = errors_of(sequences(same), rate, muon)
-
+tasks = {"repeat the frame": 0, "guess the frame 0.2 s later": 5}
+ways = {"another voice": (False, 1.0), "the same voice, other words": (True, 1.0), "nothing is learnt": (False, 0.0)}
 change = BEFORE // CHUNK
+seconds = [0.04 * CHUNK * (number + 0.5) for number in range((BEFORE + AFTER) // CHUNK)]
+print(f"{'':30}{'':30}   first  before  change   later   (chunks; 4 and 4 of them as means)")
 with plots.style():
-    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    for place, (name, errors) in enumerate(voices.items()):
-        seconds = [0.04 * CHUNK * (number + 0.5) for number in range(errors.shape[1])]
-        axes.plot(
-            seconds, errors.mean(0), color=plots.COLORS[place], linestyle=plots.DASHES[place], marker="os^D"[place],
-            markersize=3, label=name,
-        )  # fmt: skip
-    axes.axvline(0.04 * BEFORE, color="#aaaaaa", linewidth=1)
-    axes.set(title="The memory's error, chunk by chunk", xlabel="time (s)", ylabel="error (1 - cosine)", ylim=(0, 1.19))
-    axes.grid(axis="y")
-    axes.legend(ncols=2)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), layout="constrained", sharey=True)
+    for panel, (task, ahead) in zip(axes, tasks.items(), strict=True):
+        for place, (name, (same, rate)) in enumerate(ways.items()):
+            errors = errors_of(*sequences(same, ahead), rate)
+            look = {"color": plots.COLORS[place], "linestyle": plots.DASHES[place], "marker": "os^"[place]}
+            panel.plot(seconds, errors.mean(0), **look, markersize=3, label=name)
+            parts = [errors[:, 0], errors[:, change - 4 : change], errors[:, change], errors[:, -4:]]
+            means = "".join(f"{part.mean():8.2f}" for part in parts)
+            print(f"{task:30}{name:30}{means}   {len(errors)} sequences")
+        panel.axvline(0.04 * BEFORE, color="#888888", linewidth=1)
+        panel.set(
+            title=f"{task[0].upper()}{task[1:]}", xlabel="time (s); the voice changes at the line", ylim=(0, 1.25)
+        )
+        panel.grid(axis="y")
+    axes[0].set_ylabel("error (1 - cosine)")
+    axes[0].legend(loc="lower left")
 plt.show()
-for name, errors in voices.items():
-    spread = errors[:, change].std() / math.sqrt(len(errors))
-    parts = [errors[:, 0], errors[:, change - 4 : change].mean(1), errors[:, change], errors[:, change + 4 :].mean(1)]
-    print(f"{name:34}" + "".join(f"{part.mean():8.2f}" for part in parts) + f"   ({len(errors)} sequences)")
-print(f"{'':34}   first  before  change   later")
 
-VOICES_TEXT
+# %% [markdown]
+# The error falls while one voice goes on. With another passage of the same voice it goes on nearly as before; with another voice it jumps, and falls again as the memory gets used to that one. A memory
+# that does not learn stays at a right angle. So it does pick up the voice, from a few seconds and without any training, and not just the words: the control has new words too.
+#
+# What the pictures do not show: they are means. A chunk of 0.4 s has other sounds each time, so that single sequences go up and down by more than the effect; the dents that all curves share before the line are there because they
+# share their first halves. There are four voices, all of speech synthesisers, and passages that begin 8 s apart. And a fall after 2 s is no proof that a *recogniser* gains from it: there the first weights, the keys and the values are trained, and decide
+# themselves what is worth remembering.
+
 
 # %% [markdown]
 # ## What length costs
@@ -658,6 +792,7 @@ VOICES_TEXT
 # Count the products of one layer for $T$ frames of width $d$. Full attention: $T^2 d$ for the scores and as much for the weighted means. The memory: a fixed number of products
 # of a $T \times d$ with a $d \times d$ matrix, hence $T d^2$ times a constant, and with Muon some $d^3$ for every update. Equal where $T$ is some multiple of $d$; where exactly is a matter
 # of the machine. Measure it here, for lengths up to 1,000 frames (40 s):
+
 
 # %% tags=["nbval-ignore-output"]
 def seconds_of(layer: nn.Module, frames: int, rounds: int = 2) -> float:
@@ -688,6 +823,7 @@ for name, layer in layers.items():
 # measures time and memory up to 16,000 frames, ten minutes of sound. Full attention is there twice: with a matrix of all weights, and with PyTorch's kernel, which
 # never holds all of them at once.
 
+
 # %% tags=["nbval-ignore-output"]
 def crossing(one: dict, other: dict, what: str) -> str:
     """From which length on `one` needs less than `other`; between two lengths on a straight line in logarithms."""
@@ -696,7 +832,7 @@ def crossing(one: dict, other: dict, what: str) -> str:
         for frames, mine in zip(one["frames"], one[what], strict=True)
         if mine and frames in other["frames"] and other[what][other["frames"].index(frames)]
     ]
-    for (start, before), (end, after) in zip(pairs, pairs[1:], strict=False):
+    for (start, before), (end, after) in itertools.pairwise(pairs):
         if before > 0 >= after:
             frames = math.exp(math.log(start) + before / (before - after) * math.log(end / start))
             return f"from about {frames:.0f} frames on ({0.04 * frames:.0f} s)"
@@ -709,7 +845,9 @@ if path.is_file():
     curves = record["curves"]
     with plots.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), layout="constrained")
-        for panel, what, scale, label in zip(axes, ("seconds", "bytes"), (1, 1e6), ("seconds", "megabytes"), strict=True):
+        for panel, what, scale, label in zip(
+            axes, ("seconds", "bytes"), (1, 1e6), ("seconds", "megabytes"), strict=True
+        ):
             for place, (name, curve) in enumerate(curves.items()):
                 points = [(f, v / scale) for f, v in zip(curve["frames"], curve[what], strict=True) if v]
                 if points:
@@ -740,7 +878,9 @@ else:
 # the next, so the promises cannot all be kept. Count:
 
 # %%
-print(f"{'configuration':15}{'width':>6}{'layers':>8}{'memories':>10}{'parameters':>13}{'called':>8}{'in the memories':>17}")
+print(
+    f"{'configuration':15}{'width':>6}{'layers':>8}{'memories':>10}{'parameters':>13}{'called':>8}{'in the memories':>17}"
+)
 for name, called in (("lact_tiny", ""), ("lact_base", "100M"), ("lact_improved", "200M"), ("lact_large", "500M")):
     config = load_config(name)
     vocabulary = config.tokenizer.vocab_size if config.tokenizer.kind != "char" else 33
@@ -775,7 +915,9 @@ batches = SpeechLoader(SpeechDataset(train, store, tokenizer), shuffle=True, bat
 test_batches = SpeechLoader(SpeechDataset(unseen, dev_store, tokenizer, training=False), shuffle=False)
 normalise = MVN("global", n_mels=80)
 normalise.fit(store)
-print(f"training: {len(train)} sentences, {train.seconds / 60:.1f} minutes; unseen: {len(unseen)} sentences, other voices")
+print(
+    f"training: {len(train)} sentences, {train.seconds / 60:.1f} minutes; unseen: {len(unseen)} sentences, other voices"
+)
 
 # %% tags=["nbval-ignore-output"]
 STEPS, SECONDS = 160, 60
@@ -846,7 +988,9 @@ with plots.style():
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     for place, (name, (losses, _)) in enumerate(trained.items()):
         smooth = torch.tensor(losses).unfold(0, min(10, len(losses)), 1).mean(-1)
-        axes.plot(range(1, len(smooth) + 1), smooth, color=plots.COLORS[place], linestyle=plots.DASHES[place], label=name)
+        axes.plot(
+            range(1, len(smooth) + 1), smooth, color=plots.COLORS[place], linestyle=plots.DASHES[place], label=name
+        )
     axes.set(
         title="Equal steps, equal width: mean loss of 10 steps", xlabel="step", ylabel="CTC loss (nats per letter)",
         ylim=(0, 6),
@@ -855,7 +999,8 @@ with plots.style():
     axes.legend()
 plt.show()
 
-RECOGNISER_TEXT
+# %% [markdown]
+# RECOGNISER_TEXT
 
 # %% tags=["nbval-ignore-output"]
 path = RESULTS / "architectures_tinyspeech.json"

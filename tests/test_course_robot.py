@@ -231,8 +231,18 @@ class TestLearner:
         assert called.keys() >= WHERE_IT_GROWS, f"not called: {WHERE_IT_GROWS - called.keys()}"
 
     def test_memories_run_the_learners_functions_and_learn_as_ours_do(self, desk):
-        lact = ["--model.architecture=lact", "--model.lact.heads=2", "--model.lact.chunk=16", "--model.lact.momentum=0.5"]
-        lact += ["--model.lact.causal=true", "--model.decoder_layers=0", "--training.ctc_weight=1", "--training.max_steps=10"]
+        lact = [
+            "--model.architecture=lact",
+            "--model.lact.heads=2",
+            "--model.lact.chunk=16",
+            "--model.lact.momentum=0.5",
+        ]
+        lact += [
+            "--model.lact.causal=true",
+            "--model.decoder_layers=0",
+            "--training.ctc_weight=1",
+            "--training.max_steps=10",
+        ]
         lact += ["--training.validate_every=10", "--training.validation_search=ctc", "--training.log_every=2"]
         counts, found = desk / "counts_memory.json", {}
         # The robot shuffles in another way than we do; its buckets and its losses were compared above.
