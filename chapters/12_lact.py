@@ -220,8 +220,8 @@ fast_gradient = check("12.2")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 12.2` in a terminal, one hint at a time.
 #
-# **Try it.** `first_weights` makes a random memory; `random_pairs` makes keys and values of length 1. One step in the direction of your
-# gradient must lower the loss, and the opposite step must raise it.
+# **Try it.** `first_weights` makes a random memory; `random_pairs` makes keys and values of length 1. One step in the direction
+# of your gradient must lower the loss, and the opposite step must raise it.
 
 
 # %%
@@ -248,24 +248,25 @@ for size in (-0.1, 0.0, 0.1):
 # %% [markdown]
 # ## How fast to learn
 #
-# Not every frame is worth remembering: silence teaches nothing, and [padding](../docs/glossary.md#padding) must not teach at all. The rates are
-# therefore computed from the frames, by a linear layer on the stream $x$ with three outputs for each head:
+# Not every frame is worth remembering: silence teaches nothing, and [padding](../docs/glossary.md#padding) must not teach at all.
+# The rates are therefore computed from the frames, by a linear layer on the stream $x$ with three outputs for each head:
 #
 # $$\eta = \mathrm{softplus}\bigl(\mathrm{linear}(x) + c\bigr), \qquad \mathrm{softplus}(z) = \ln(1 + e^z).$$
 #
 # Softplus is positive everywhere and a straight line for large $z$. The constant $c$ is chosen so that the rate is the configured
 # one, `base_lr`, where the linear layer says 0: $c = \ln(e^{\eta_0} - 1)$, the inverse of softplus.
 #
-# **By hand**, for $\eta_0 = 0.01$: $e^{0.01} - 1 = 0.01005$, $c = \ln 0.01005 = -4.600$. And back: $\ln(1 + 0.01005) = 0.01$. If the
-# linear layer says 2, then $z = -2.6$ and the rate is $0.0717$: about $e^2$ times as fast.
+# **By hand**, for $\eta_0 = 0.01$: $e^{0.01} - 1 = 0.01005$, $c = \ln 0.01005 = -4.600$. And back: $\ln(1 + 0.01005) = 0.01$. If
+# the linear layer says 2, then $z = -2.6$ and the rate is $0.0717$: about $e^2$ times as fast.
 #
-# Two details matter. Rates of padding are 0 *exactly*, so they are set after softplus: $\mathrm{softplus}(0) = 0.69$. And all of the memory
-# is computed with 32 bits, also where the rest of the model has 16: bfloat16 has 8 binary digits, and $1 + 0.003$ is 1 in it.
+# Two details matter. Rates of padding are 0 *exactly*, so they are set after softplus: $\mathrm{softplus}(0) = 0.69$. And all of
+# the memory is computed with 32 bits, also where the rest of the model has 16: bfloat16 has 8 binary digits, and $1 + 0.003$ is 1
+# in it.
 #
 # **Exercise 12.3** · 15 minutes · difficulty 2 of 5 · core
 #
-# Write `Memory.learning_rates`. The linear layer is `self.rate_head`, $c$ is `self.base_rate`. Of its outputs the first `self.heads` belong
-# to $W_0$, the next ones to $W_1$, the last to $W_2$.
+# Write `Memory.learning_rates`. The linear layer is `self.rate_head`, $c$ is `self.base_rate`. Of its outputs the first
+# `self.heads` belong to $W_0$, the next ones to $W_1$, the last to $W_2$.
 
 # %%
 show("lact.fast_weights.Memory.__init__")
@@ -323,8 +324,9 @@ print(f"of real frames {rates[:, 0].min():.3f} to {rates[:, 0].max():.3f}, of pa
 #
 # $$s \leftarrow a\,s + b\,s^3 + c\,s^5.$$
 #
-# The polynomial was chosen so that five rounds take whatever lies between some hundredths and 1 close to 1. It must not be fed with more
-# than that, so $G$ is first divided by its length $\lVert G \rVert = \sqrt{\sum_i \sigma_i^2}$, which no singular value exceeds.
+# The polynomial was chosen so that five rounds take whatever lies between some hundredths and 1 close to 1. It must not be fed
+# with more than that, so $G$ is first divided by its length $\lVert G \rVert = \sqrt{\sum_i \sigma_i^2}$, which no singular value
+# exceeds.
 #
 # **By hand.** $G = \mathrm{diag}(3, 4)$ has length 5, and $X = \mathrm{diag}(0.6, 0.8)$. One round makes of 0.6
 #
@@ -335,7 +337,8 @@ print(f"of real frames {rates[:, 0].min():.3f} to {rates[:, 0].max():.3f}, of pa
 #
 # **Exercise 12.4** · 15 minutes · difficulty 3 of 5 · optional
 #
-# Write `orthogonalise`. `NEWTON_SCHULZ` and `l2_norm` are known in the function. If you skip it, the library's version is used below.
+# Write `orthogonalise`. `NEWTON_SCHULZ` and `l2_norm` are known in the function. If you skip it, the library's version is used
+# below.
 
 
 # %%
@@ -363,8 +366,8 @@ orthogonalise = check("12.4")
 # %% [markdown]
 # Stuck? `asr-tutorial hint 12.4` in a terminal, one hint at a time.
 #
-# **Try it** on speech. The keys are the features of one utterance, four frames together; the values are the features a fifth
-# of a second later. **Predict**: how many of the 80 singular values of the gradient for $W_1$ are larger than a tenth of the largest?
+# **Try it** on speech. The keys are the features of one utterance, four frames together; the values are the features a fifth of a
+# second later. **Predict**: how many of the 80 singular values of the gradient for $W_1$ are larger than a tenth of the largest?
 
 # %%
 dev = read_corpus("tinyspeech/dev")
@@ -405,17 +408,17 @@ plt.show()
 #
 # Now the weights move. For each matrix $W$ with gradient $G$ (already multiplied by the rates), a step does four things:
 #
-# 1. **Momentum**, if there is any: $V \leftarrow G + \mu V$, with $V$ the *velocity* of the chunk before and $\mu$ between 0 and 1. The first chunk
-#    has $V = G$.
+# 1. **Momentum**, if there is any: $V \leftarrow G + \mu V$, with $V$ the *velocity* of the chunk before and $\mu$ between 0 and
+#    1, learnt like the rates. The first chunk has $V = G$.
 # 2. **Muon**, if it is wanted: the step is the orthogonalised $V$. The velocity itself is kept as it is; it gathers gradients.
 # 3. **The sum**: $W \leftarrow W + \text{step}$.
 # 4. **The rows** of $W$ get back the lengths that they had at the beginning of the utterance.
 #
-# The last one stands in for the forgetting that other memories have. A row that may not grow can only *turn*: what is new pushes aside
-# some of what is old.
+# The last one stands in for the forgetting that other memories have. A row that may not grow can only *turn*: what is new pushes
+# aside some of what is old.
 #
-# **By hand.** A row $(3, 4)$ of length 5 gets the step $(5, -4)$. The sum $(8, 0)$ has length 8; brought back to length 5 it is $(5, 0)$. With the step
-# $(3, 4)$ nothing happens at all: $(6, 8)$ points the same way.
+# **By hand.** A row $(3, 4)$ of length 5 gets the step $(5, -4)$. The sum $(8, 0)$ has length 8; brought back to length 5 it is
+# $(5, 0)$. With the step $(3, 4)$ nothing happens at all: $(6, 8)$ points the same way.
 #
 # **Exercise 12.5** · 20 minutes · difficulty 3 of 5 · core
 #
@@ -475,19 +478,20 @@ for rate in (0.01, 0.1, 1.0, 10.0):
 #
 # The parts are there; what is left is who goes first. There are two ways to read an utterance that was cut into chunks.
 #
-# **Update, then apply.** Learn from *all* chunks, then answer all queries. Every frame has learnt from every other, before and behind it, as in
-# self-attention without a mask. This is the order for an encoder that has the whole utterance. All gradients are taken at the first weights
-# and added, and there is a single step. So without momentum the cuts make no difference: a sum does not care where it is cut. With
-# momentum, chunks are weighed. If there are three, with momenta $\mu_0, \mu_1, \mu_2$, the velocity after the last one is
+# **Update, then apply.** Learn from *all* chunks, then answer all queries. Every frame has learnt from every other, before and
+# behind it, as in self-attention without a mask. This is the order for an encoder that has the whole utterance. All gradients are
+# taken at the first weights and added, and there is a single step. So without momentum the cuts make no difference: a sum does
+# not care where it is cut. With momentum, chunks are weighed. If there are three, with momenta $\mu_0, \mu_1, \mu_2$, the
+# velocity after the last one is
 #
 # $$V = G_2 + \mu_2\,(G_1 + \mu_1\,G_0) = G_2 + \mu_2\,G_1 + \mu_2\,\mu_1\,G_0.$$
 #
-# (The velocity before the first chunk is nothing, so $\mu_0$ plays no part.) Either walk through the chunks, or multiply the *rates* of each chunk
-# by the $\mu$ of all chunks behind it: the gradient is linear in the rates.
+# (The velocity before the first chunk is nothing, so $\mu_0$ plays no part.) Either walk through the chunks, or multiply the
+# *rates* of each chunk by the $\mu$ of all chunks behind it: the gradient is linear in the rates.
 #
-# **Apply, then update.** Answer the queries of a chunk with the weights that the chunks *before* it have left, then learn from this one. No
-# answer depends on a later frame, nor on its own chunk: this order is causal, as a live transcription needs it. What the chunk
-# itself has to say is left to attention over a [window](../docs/glossary.md#window), which you will see below.
+# **Apply, then update.** Answer the queries of a chunk with the weights that the chunks *before* it have left, then learn from
+# this one. No answer depends on a later frame, nor on its own chunk: this order is causal, as a live transcription needs it. What
+# the chunk itself has to say is left to attention over a [window](../docs/glossary.md#window), which you will see below.
 #
 # | | chunk 0 | chunk 1 | chunk 2 |
 # |---|---|---|---|
@@ -495,9 +499,9 @@ for rate in (0.01, 0.1, 1.0, 10.0):
 # | gradient is taken at | $W^{(0)}$ | $W^{(1)}$ | nobody asks any more |
 # | weights afterwards | $W^{(1)}$ | $W^{(2)}$ | |
 #
-# Look at the first column: chunk 0 is answered by $W^{(0)}$. An utterance that fits into one causal chunk is read by a plain feed-forward
-# network, and nothing says so. The paper has chunks of 2,000 tokens and more; a spoken sentence has 100 frames. Chunks have to be shorter than what they are
-# to help with.
+# Look at the first column: chunk 0 is answered by $W^{(0)}$. An utterance that fits into one causal chunk is read by a plain
+# feed-forward network, and nothing says so. The paper has chunks of 2,000 tokens and more; a spoken sentence has 100 frames.
+# Chunks have to be shorter than what they are to help with.
 #
 # **Exercise 12.6** · 20 minutes · difficulty 4 of 5 · core
 #
@@ -567,8 +571,9 @@ update_then_apply, apply_then_update = check("12.6")
 #
 # ### Four promises
 #
-# A memory of this kind is easily wrong in ways that no shape shows. **Predict** for each line whether the two answers are equal or differ,
-# for the bidirectional memory and for the causal one. Then run the cell: it prints the largest difference, where answers are about 1.
+# A memory of this kind is easily wrong in ways that no shape shows. **Predict** for each line whether the two answers are equal
+# or differ, for the bidirectional memory and for the causal one. Then run the cell: it prints the largest difference, where
+# answers are about 1.
 
 
 # %%
@@ -601,17 +606,19 @@ for name, one, two in (
     print(f"{name:52}{gaps[0]:13.2f}{gaps[1]:9.2f}")
 
 # %% [markdown]
-# Padding never counts. The causal memory does not see the future, the other one does. The size of the chunks makes no difference in the bidirectional order
-# without momentum. And with Muon a thousandfold base rate changes little. What it does change comes from softplus: near 0 it is an
-# exponential, near 1 it is flatter, and so the *ratios* between the rates of frames are not quite the same.
+# Padding never counts. The causal memory does not see the future, the other one does. The size of the chunks makes no difference
+# in the bidirectional order without momentum. And with Muon a thousandfold base rate changes little. What it does change comes
+# from softplus: near 0 it is an exponential, near 1 it is flatter, and so the *ratios* between the rates of frames are not quite
+# the same.
 #
 # ## Experiment: how much does it remember?
 #
 # *Associative recall*: write $n$ random pairs into a memory of width 32, then ask every key again. An answer counts as right if,
-# of all $n$ values, it points most nearly to its own. Guessing is right once in $n$ times; attention that keeps all pairs can be right always.
+# of all $n$ values, it points most nearly to its own. Guessing is right once in $n$ times; attention that keeps all pairs can be
+# right always.
 #
-# **Predict** two things. (a) With a single update: how many pairs can it tell apart? A plain matrix has room for 32 keys at right angles.
-# (b) The same pairs are read again and again, up to 32 times. Does it get better each time?
+# **Predict** two things. (a) With a single update: how many pairs can it tell apart? A plain matrix has room for 32 keys at right
+# angles. (b) The same pairs are read again and again, up to 32 times. Does it get better each time?
 
 
 # %%
@@ -659,28 +666,31 @@ for name, shares in by_pass.items():
     print(f"{name:16}" + "".join(f"{100 * shares[number]:5.0f}%" for number in (0, 1, 2, 4, 8, 16, 32)))
 
 # %% [markdown]
-# Left: a single update with Muon tells as many pairs apart as the width, and then recall falls, gradually: a memory does not overflow, it
-# becomes uncertain. Without Muon the step has to have the right size, and the right size depends on the number of pairs. That is the use of
-# Muon here: not a better memory than the best step, but a good one without knowing how large the step should be.
+# Left: a single update with Muon tells as many pairs apart as the width, and then recall falls, gradually: a memory does not
+# overflow, it becomes uncertain. Without Muon the step has to have the right size, and the right size depends on the number of
+# pairs. That is the use of Muon here: not a better memory than the best step, but a good one without knowing how large the step
+# should be.
 #
-# Right: learning more does not mean remembering more. With Muon a second reading helps; then recall falls again and
-# levels off. A small rate gets to the same place later. A likely reason: the loss $-v^\top f(k)$ has no bottom. It is not content when the answer *is* the value, it wants it ever longer. Muon's
-# steps do not get smaller either, and since the rows cannot grow, each step pushes aside some of what was there. Squared error would stop by itself; its gradient costs more. In a recogniser
-# each chunk is read once, and training chooses the rates.
+# Right: learning more does not mean remembering more. With Muon a second reading helps; then recall falls again and levels off. A
+# small rate gets to the same place later. A likely reason: the loss $-v^\top f(k)$ has no bottom. It is not content when the
+# answer *is* the value, it wants it ever longer. Muon's steps do not get smaller either, and since the rows cannot grow, each
+# step pushes aside some of what was there. Squared error would stop by itself; its gradient costs more. In a recogniser each
+# chunk is read once, and training chooses the rates.
 #
 # ## The layer
 #
-# A LaCT layer is the encoder layer of chapter 05 with another way to mix frames. What is near is left to attention over a window of some frames to either side, since
-# neighbours must be told apart exactly. What is far goes through the memory. Both share the projections of queries, keys and values, and their sum goes
-# through the last projection. The memory takes silu of all three and brings queries and keys to length 1; its answers are normalised (each head to mean square 1) and
-# scaled by learnt weights, because a fresh memory answers with tiny numbers.
+# A LaCT layer is the encoder layer of chapter 05 with another way to mix frames. What is near is left to attention over a window
+# of some frames to either side, since neighbours must be told apart exactly. What is far goes through the memory. Both share the
+# projections of queries, keys and values, and their sum goes through the last projection. The memory takes silu of all three and
+# brings queries and keys to length 1; its answers are normalised (each head to mean square 1) and scaled by learnt weights,
+# because a fresh memory answers with tiny numbers.
 
 # %%
 show("lact.LactLayer.mix")
 
 # %% [markdown]
-# **Who hears whom?** The derivative of each output frame by each input frame, for an attention layer and for both LaCT layers, with random weights. The
-# window is 4 frames, a chunk has 12. **Predict** the three pictures.
+# **Who hears whom?** The derivative of each output frame by each input frame, for an attention layer and for both LaCT layers,
+# with random weights. The window is 4 frames, a chunk has 12. **Predict** the three pictures.
 
 
 # %%
@@ -714,18 +724,21 @@ with plots.style():
 plt.show()
 
 # %% [markdown]
-# The dark band is the window (and the frame itself, through the residual stream). Beyond it, the bidirectional memory hears everything, evenly. The causal one hears whole chunks: the
-# staircase on the left is what chunks before have taught, and nothing of the own chunk or of later ones comes through it. White is exactly 0.
+# The dark band is the window (and the frame itself, through the residual stream). Beyond it, the bidirectional memory hears
+# everything, evenly. The causal one hears whole chunks: the staircase on the left is what chunks before have taught, and nothing
+# of the own chunk or of later ones comes through it. White is exactly 0.
 #
 # ## Experiment: a voice that it gets used to
 #
-# Does such a memory learn anything about *speech*? Here is the simplest test: a memory with random first weights, untrained, reads speech in chunks of 10 frames (0.4 s),
-# causally and with Muon. The key is a frame of features, brought to length 1, and the value is either the same frame, or the one a fifth of a second later: repeat what you hear, or guess what comes.
-# Nobody can guess words from that. What can be learnt is how this voice and this recording sound. The error is 1 minus the cosine
-# between answer and value: 0 is perfect, 1 is a right angle. Each chunk is answered before it is learnt from.
+# Does such a memory learn anything about *speech*? Here is the simplest test: a memory with random first weights, untrained,
+# reads speech in chunks of 10 frames (0.4 s), causally and with Muon. The key is a frame of features, brought to length 1, and
+# the value is either the same frame, or the one a fifth of a second later: repeat what you hear, or guess what comes. Nobody can
+# guess words from that. What can be learnt is how this voice and this recording sound. The error is 1 minus the cosine between
+# answer and value: 0 is perfect, 1 is a right angle. Each chunk is answered before it is learnt from.
 #
-# A sequence is 6.4 s of one of the four voices in `dev`, then 3.2 s of another one. The control goes on with another passage of the *same* voice: a
-# jump at the change could come from new words alone. **Predict** both curves, and that of a memory that does not learn.
+# A sequence is 6.4 s of one of the four voices in `dev`, then 3.2 s of another one. The control goes on with another passage of
+# the *same* voice: a jump at the change could come from new words alone. **Predict** both curves, and that of a memory that does
+# not learn.
 
 
 # %%
@@ -778,20 +791,24 @@ with plots.style():
 plt.show()
 
 # %% [markdown]
-# The error falls while one voice goes on. With another passage of the same voice it goes on nearly as before; with another voice it jumps, and falls again as the memory gets used to that one. A memory
-# that does not learn stays at a right angle. So it does pick up the voice, from a few seconds and without any training, and not just the words: the control has new words too.
+# The error falls while one voice goes on. With another passage of the same voice it goes on nearly as before; with another voice
+# it jumps, and falls again as the memory gets used to that one. A memory that does not learn stays at a right angle. So it does
+# pick up the voice, from a few seconds and without any training, and not just the words: the control has new words too.
 #
-# What the pictures do not show: they are means. A chunk of 0.4 s has other sounds each time, so that single sequences go up and down by more than the effect; the dents that all curves share before the line are there because they
-# share their first halves. There are four voices, all of speech synthesisers, and passages that begin 8 s apart. And a fall after 2 s is no proof that a *recogniser* gains from it: there the first weights, the keys and the values are trained, and decide
-# themselves what is worth remembering.
+# What the pictures do not show: they are means. A chunk of 0.4 s has other sounds each time, so that single sequences go up and
+# down by more than the effect; the dents that all curves share before the line are there because they share their first halves.
+# There are four voices, all of speech synthesisers, and passages that begin 8 s apart. And a fall after 2 s is no proof that a
+# *recogniser* gains from it: there the first weights, the keys and the values are trained, and decide themselves what is worth
+# remembering.
 
 
 # %% [markdown]
 # ## What length costs
 #
-# Count the products of one layer for $T$ frames of width $d$. Full attention: $T^2 d$ for the scores and as much for the weighted means. The memory: a fixed number of products
-# of a $T \times d$ with a $d \times d$ matrix, hence $T d^2$ times a constant, and with Muon some $d^3$ for every update. Equal where $T$ is some multiple of $d$; where exactly is a matter
-# of the machine. Measure it here, for lengths up to 1,000 frames (40 s):
+# Count the products of one layer for $T$ frames of width $d$. Full attention: $T^2 d$ for the scores and as much for the weighted
+# means. The memory: a fixed number of products of a $T \times d$ with a $d \times d$ matrix, hence $T d^2$ times a constant, and
+# with Muon some $d^3$ for every update. Equal where $T$ is some multiple of $d$; where exactly is a matter of the machine.
+# Measure it here, for lengths up to 1,000 frames (40 s):
 
 
 # %% tags=["nbval-ignore-output"]
@@ -819,9 +836,9 @@ for name, layer in layers.items():
     print(f"{name:16}" + "".join(f"{1000 * seconds:7.1f} ms" for seconds in taken))
 
 # %% [markdown]
-# Double the length: the attention layer takes up to four times as long, the memory twice. For longer recordings and a wider layer ($d = 256$, 4 heads), `python benchmarks/lact_length.py`
-# measures time and memory up to 16,000 frames, ten minutes of sound. Full attention is there twice: with a matrix of all weights, and with PyTorch's kernel, which
-# never holds all of them at once.
+# Double the length: the attention layer takes up to four times as long, the memory twice. For longer recordings and a wider layer
+# ($d = 256$, 4 heads), `python benchmarks/lact_length.py` measures time and memory up to 16,000 frames, ten minutes of sound.
+# Full attention is there twice: with a matrix of all weights, and with PyTorch's kernel, which never holds all of them at once.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -869,13 +886,14 @@ else:
     print(f"not recorded yet: {path.relative_to(REPOSITORY)} (python benchmarks/lact_length.py makes it)")
 
 # %% [markdown]
-# Do not conclude that a recogniser of sentences gets faster. What is saved is saved on long recordings; a sentence of 6 s has 150 frames, and there an attention layer
-# of moderate width is the cheaper one.
+# Do not conclude that a recogniser of sentences gets faster. What is saved is saved on long recordings; a sentence of 6 s has 150
+# frames, and there an attention layer of moderate width is the cheaper one.
 #
 # ## How large are they?
 #
-# Four configurations come with the library. Their names in the recipe that the three larger ones follow promise 100, 200 and 500 million parameters. Width squared times depth grows as 1 : 2.7 : 8 from one to
-# the next, so the promises cannot all be kept. Count:
+# Four configurations come with the library. Their names in the recipe that the three larger ones follow promise 100, 200 and 500
+# million parameters. Width squared times depth grows as 1 : 2.7 : 8 from one to the next, so the promises cannot all be kept.
+# Count:
 
 # %%
 print(
@@ -894,9 +912,10 @@ for name, called in (("lact_tiny", ""), ("lact_base", "100M"), ("lact_improved",
 # %% [markdown]
 # ## A small recogniser
 #
-# Now the comparison with what you have: the encoder of chapter 05, plain layers without a convolution, against a LaCT encoder of the same width and depth. The task is small: sentences of
-# TinySpeech that name a number, at most 3 s long. Same steps, same batches, same optimiser, CTC on top, one seed. It is a first look, not a result: some seconds of training.
-# **Predict** which of the two leaves the plateau of blanks first. Remember that windows tell a layer from the start that neighbours belong together.
+# Now the comparison with what you have: the encoder of chapter 05, plain layers without a convolution, against a LaCT encoder of
+# the same width and depth. The task is small: sentences of TinySpeech that name a number, at most 3 s long. Same steps, same
+# batches, same optimiser, CTC on top, one seed. It is a first look, not a result: some seconds of training. **Predict** which of
+# the two leaves the plateau of blanks first. Remember that windows tell a layer from the start that neighbours belong together.
 
 # %%
 NUMBERS = {"ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE", "TEN", "ELEVEN", "TWELVE"}
@@ -1018,11 +1037,14 @@ else:
 # %% [markdown]
 # ## Experiments of your own
 #
-# - `asr-tutorial train --config lact_tiny` trains a whole recogniser on the bundled speech, and `--model.lact.causal=true` its causal sister. What does not seeing the future cost?
-# - In the experiment with voices, train the first weights: make them parameters, take as loss the mean error of all chunks, and let autograd go through
-#   `apply_then_update` for some steps. How far does the error fall in the first chunk, how far in the tenth?
+# - `asr-tutorial train --config lact_tiny` trains a whole recogniser on the bundled speech, and `--model.lact.causal=true` its
+#   causal sister. What does not seeing the future cost?
+# - In the experiment with voices, train the first weights: make them parameters, take as loss the mean error of all chunks, and
+#   let autograd go through `apply_then_update` for some steps. How far does the error fall in the first chunk, how far in the
+#   tenth?
 # - Give the memory a momentum in the recall experiment. Does it help against too many updates?
-# - Write `window_attention` of `asr_tutorial/lact/encoder.py` yourself, without a mask over all pairs of frames. `tests/test_lact.py` has tests for it.
+# - Write `window_attention` of `asr_tutorial/lact/encoder.py` yourself, without a mask over all pairs of frames.
+#   `tests/test_lact.py` has tests for it.
 
 # %% [markdown]
 # ## The usual mistakes
@@ -1047,17 +1069,19 @@ else:
 #
 # <details><summary>Answer</summary>
 #
-# 2.5 s are 63 frames, one chunk. It is answered by the first weights, which training has learnt: a feed-forward network that has seen nothing of this utterance. Attention over the
-# window is all that mixes frames.
+# 2.5 s are 63 frames, one chunk. It is answered by the first weights, which training has learnt: a feed-forward network that has
+# seen nothing of this utterance. Attention over the window is all that mixes frames.
 #
 # </details>
 #
-# **2.** In the bidirectional order without momentum, may the frames of an utterance be shuffled before the memory reads them (queries, keys, values and rates alike)?
+# **2.** In the bidirectional order without momentum, may the frames of an utterance be shuffled before the memory reads them
+# (queries, keys, values and rates alike)?
 #
 # <details><summary>Answer</summary>
 #
-# Yes: the update is a sum over frames, and each query is answered by itself. The answers come out shuffled in the same way. Like attention, the memory knows order only from positions in the stream, or from the
-# window attention and the convolutions before it.
+# Yes: the update is a sum over frames, and each query is answered by itself. The answers come out shuffled in the same way. Like
+# attention, the memory knows order only from positions in the stream, or from the window attention and the convolutions before
+# it.
 #
 # </details>
 #
@@ -1065,21 +1089,27 @@ else:
 #
 # <details><summary>Answer</summary>
 #
-# The gradient is doubled. Muon divides it by its length, so that nothing changes, up to rounding. Without Muon the rows turn about twice as far, if the step is small; if it is large beside the weights, they point
-# where the gradient points already and hardly turn further.
+# The gradient is doubled. Muon divides it by its length, so that nothing changes, up to rounding. Without Muon the rows turn
+# about twice as far, if the step is small; if it is large beside the weights, they point where the gradient points already and
+# hardly turn further.
 #
 # </details>
 
 # %% [markdown]
 # ## Where this goes next
 #
-# - Chapter 13 gives up another habit: writing one token after the other. A Paraformer finds out how many tokens there are, and writes all of them at once.
+# - Chapter 13 gives up another habit: writing one token after the other. A Paraformer finds out how many tokens there are, and
+#   writes all of them at once.
 # - [docs/lact.md](../docs/lact.md) says how the larger configurations are trained, and what to try when it does not go well.
 #
 # ## References
 #
-# - T. Zhang et al., [Test-time training done right](https://arxiv.org/abs/2505.23884), 2025: LaCT; section 3 has the equations of this chapter.
-# - Y. Sun et al., [Learning to (learn at test time): RNNs with expressive hidden states](https://arxiv.org/abs/2407.04620), 2024: layers whose state is a model that is trained.
-# - I. Schlag, K. Irie and J. Schmidhuber, [Linear Transformers are secretly fast weight programmers](https://arxiv.org/abs/2102.11174), 2021: sums of outer products, and where the idea comes from.
+# - T. Zhang et al., [Test-time training done right](https://arxiv.org/abs/2505.23884), 2025: LaCT; section 3 has the equations of
+#   this chapter.
+# - Y. Sun et al., [Learning to (learn at test time): RNNs with expressive hidden states](https://arxiv.org/abs/2407.04620), 2024:
+#   layers whose state is a model that is trained.
+# - I. Schlag, K. Irie and J. Schmidhuber, [Linear Transformers are secretly fast weight
+#   programmers](https://arxiv.org/abs/2102.11174), 2021: sums of outer products, and where the idea comes from.
 # - N. Shazeer, [GLU variants improve Transformer](https://arxiv.org/abs/2002.05202), 2020: SwiGLU.
-# - K. Jordan, [Muon: an optimizer for hidden layers in neural networks](https://kellerjordan.github.io/posts/muon/), 2024: the iteration and its coefficients.
+# - K. Jordan, [Muon: an optimizer for hidden layers in neural networks](https://kellerjordan.github.io/posts/muon/), 2024: the
+#   iteration and its coefficients.
