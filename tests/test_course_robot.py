@@ -250,7 +250,7 @@ class TestLearner:
         aside = buckets.rename(desk / "8.8.py")
         for code in ("mine", "ours"):
             options = ["--code", code, *SMALL, *lact, "--run-dir", f"run_memory_{code}"]
-            terminal(desk, "train", *options, ROBOT_COUNTS=str(counts) if code == "mine" else "")
+            terminal(desk, "train", *options, **({"ROBOT_COUNTS": str(counts)} if code == "mine" else {}))
             found[code] = losses(desk / f"run_memory_{code}")
         aside.rename(buckets)
         called = json.loads(counts.read_text(encoding="utf-8"))
