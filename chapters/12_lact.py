@@ -944,7 +944,7 @@ print(
 )
 
 # %% tags=["nbval-ignore-output"]
-STEPS, SECONDS = 160, 60
+STEPS, SECONDS = 120, 90
 
 
 def recogniser(lact: bool) -> nn.ModuleList:
