@@ -41,7 +41,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from IPython.display import Image
+from IPython.display import Image, Markdown, display
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
@@ -957,6 +957,20 @@ Image(record / "alignment.png")
 print(recorded.worst_text())
 
 # %% [markdown]
+# ### What is each part worth?
+#
+# The recipe has many parts. Which of them pay? An *ablation* changes one thing at a time and gives every arm the same compute: here fifteen minutes of one
+# processor core for each, with a smaller model (`python benchmarks/ablation.py`). **Predict** before you look: which part helps most in
+# so short a time? Does any do harm?
+
+# %% tags=["nbval-ignore-output"]
+for page in ("ablation.md", "ablation_learnt.md"):
+    display(Markdown((REPOSITORY / "data" / "results" / page).read_text(encoding="utf-8")))
+
+# %% [markdown]
+# Equal *compute* is one question among several. An arm that is behind after fifteen minutes may be ahead after ten hours, which is just what regularisation
+# is for; and one or two seeds do not tell one point from another.
+#
 # ### Yours
 #
 # `plan_run` looks for what your machine allows: LibriSpeech with 100 hours where there is a GPU, the 5 hours of mini-librispeech on a processor

@@ -119,7 +119,8 @@ def ablation() -> list[str]:
     if not page.is_file():
         return []
     record = read("ablation.json")
-    lines = ["## What each part is worth", "", page.read_text(encoding="utf-8").strip(), ""]
+    learnt = (RESULTS / "ablation_learnt.md").read_text(encoding="utf-8").strip()
+    lines = ["## What each part is worth", "", page.read_text(encoding="utf-8").strip(), "", learnt, ""]
     return [*lines, origin(record["environment"]), ""]
 
 
