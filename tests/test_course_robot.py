@@ -40,6 +40,9 @@ NOT_IN_TRAINING = {
 WITH_TEXT = {"10.2", "10.3", "10.4", "10.5", "10.6", "10.7"}
 """What language models are made of and used with; the pieces of 10.1 are for learning, real ones come of a library."""
 WHERE_IT_GROWS = {"11.1", "11.2", "11.3", "11.4", "11.5", "11.6", "11.7"}
+WITH_PARAFORMER = {"13.2", "13.3", "13.4", "13.5", "13.6"}
+"""The loop of 13.1 is the definition; training and search add up by prefix sums."""
+PARAFORMER = ["--model.architecture=paraformer", "--training.validation_search=parallel"]
 GROWING = [
     "--training.max_steps=12",
     "--training.teacher_forcing_epochs=[0,0.1]",
@@ -217,7 +220,7 @@ class TestLearner:
         assert "borrowed  nothing" in text
         called = json.loads(counts.read_text(encoding="utf-8"))
         every = {exercise.id for chapter in CHAPTERS for exercise in chapter.exercises}
-        wanted = every - NOT_IN_TRAINING - {"10.1"} - WITH_TEXT - WHERE_IT_GROWS
+        wanted = every - NOT_IN_TRAINING - {"10.1"} - WITH_TEXT - WHERE_IT_GROWS - {"13.1"} - WITH_PARAFORMER
         assert wanted <= called.keys(), f"not called: {wanted - called.keys()}"
         assert called["1.1"] >= 50 * 4, "attention is the learner's own, not the fused kernel: four calls a step"
 
@@ -227,6 +230,13 @@ class TestLearner:
         terminal(desk, "train", *options, ROBOT_COUNTS=str(counts))
         called = json.loads(counts.read_text(encoding="utf-8"))
         assert called.keys() >= WHERE_IT_GROWS, f"not called: {WHERE_IT_GROWS - called.keys()}"
+
+    def test_a_paraformer_runs_the_learners_functions(self, desk):
+        counts = desk / "counts_paraformer.json"
+        options = ["--code", "mine", *SMALL, *PARAFORMER, "--training.max_steps=12", "--run-dir", "run_paraformer"]
+        terminal(desk, "train", *options, ROBOT_COUNTS=str(counts))
+        called = json.loads(counts.read_text(encoding="utf-8"))
+        assert called.keys() >= WITH_PARAFORMER, f"not called: {WITH_PARAFORMER - called.keys()}"
 
     def test_language_models_run_the_learners_functions(self, desk):
         steps = ["--training.max_steps=4", "--training.validate_every=4"]

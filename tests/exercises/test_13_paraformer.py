@@ -255,11 +255,12 @@ def test_the_gradient_passes_through_the_sum_as_well():
 
 @pytest.mark.exercise("13.3")
 def test_silence_has_a_finite_gradient():
-    mask = torch.ones(1, 4, dtype=torch.bool)
-    got = gradient(
-        lambda w: (scale_alphas(w, torch.tensor([2]), mask) * torch.arange(4.0)).sum() + quantity_loss(w, torch.tensor([2])).sum(),
-        torch.zeros(1, 4),
-    )  # fmt: skip
+    mask, wanted = torch.ones(1, 4, dtype=torch.bool), torch.tensor([2])
+
+    def function(weights: Tensor) -> Tensor:
+        return (scale_alphas(weights, wanted, mask) * torch.arange(4.0)).sum() + quantity_loss(weights, wanted).sum()
+
+    got = gradient(function, torch.zeros(1, 4))
     expect(
         isinstance(got, Tensor) and bool(torch.isfinite(got).all()),
         "finite numbers",
