@@ -40,6 +40,7 @@ here("13")
 # %%
 import json
 import time
+from collections.abc import Sequence
 
 import torch
 from matplotlib import pyplot as plt
@@ -48,9 +49,12 @@ from torch.nn import functional as F
 
 import asr_tutorial
 from asr_tutorial import plots
+from asr_tutorial.audio import read_audio
 from asr_tutorial.config import Config, load_config
-from asr_tutorial.corpus import read_corpus
+from asr_tutorial.corpus import Utterance, read_corpus
 from asr_tutorial.corpus.read import REPOSITORY
+from asr_tutorial.dataset import Batch, Example, collate
+from asr_tutorial.features import FeatureExtractor
 from asr_tutorial.masks import padding_mask
 from asr_tutorial.metrics import cer
 from asr_tutorial.model import build_model
@@ -81,7 +85,19 @@ teacher = asr_tutorial.load(REPOSITORY / "data" / "pretrained" / "tinyspeech", d
 tokenizer = teacher.tokenizer
 dev = read_corpus("tinyspeech/dev")
 sentence = dev.utterances[0]
-batch = teacher._collate([teacher._read(sentence)[0]])
+extract = FeatureExtractor(teacher.config.features)
+
+
+def batch_of(utterances: Sequence[Utterance]) -> Batch:
+    """Features and targets of some utterances, padded."""
+    examples = []
+    for utterance in utterances:
+        features, _ = extract(torch.from_numpy(read_audio(utterance.audio))[None])  # (1, frames, n_mels)
+        examples.append(Example(utterance.id, utterance.text, features[0], tokenizer.encode(utterance.text)))
+    return collate(examples, tokenizer)
+
+
+batch = batch_of([sentence])
 said = tokenizer.encode(sentence.text)
 with torch.inference_mode():
     encoder_out, encoder_mask = teacher.model.encode(batch.features, batch.feature_lengths)
@@ -670,18 +686,11 @@ def training_pass(model, encoder_out, encoder_mask, targets, target_lengths, sha
 
 
 @torch.no_grad()
-def encoded(utterances, size: int) -> list[tuple]:
-    """Encoder states, masks, targets and their lengths, in batches of utterances of similar length."""
-    batches = []
+def encoded(utterances: Sequence[Utterance], size: int) -> list[tuple[Tensor, ...]]:
+    """Encoder states, their mask, targets and their lengths, in batches of utterances of similar length."""
     utterances = sorted(utterances, key=lambda utterance: utterance.seconds)
-    for begin in range(0, len(utterances), size):
-        group = utterances[begin : begin + size]
-        batch = recognizer._collate([recognizer._read(utterance)[0] for utterance in group])
-        ids = [torch.tensor(tokenizer.encode(utterance.text)) for utterance in group]
-        targets = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_id)
-        states = recognizer.model.encode(batch.features, batch.feature_lengths)
-        batches.append((*states, targets, torch.tensor([len(one) for one in ids])))
-    return batches
+    batches = [batch_of(utterances[begin : begin + size]) for begin in range(0, len(utterances), size)]
+    return [(*model.encode(b.features, b.feature_lengths), b.targets, b.target_lengths) for b in batches]
 
 
 # %%
@@ -749,7 +758,7 @@ print(
 # How often does each decoder run, and how long does it take? The encoder is the same one. The cell counts how often the first decoder layer is called, for a few sentences in one batch.
 
 # %% tags=["nbval-ignore-output"]
-group = recognizer._collate([recognizer._read(utterance)[0] for utterance in few])
+group = batch_of(few)
 calls = []
 for network in (teacher.model, model):
     network.decoder.layers[0].register_forward_pre_hook(lambda module, inputs: calls.append(1))
