@@ -172,7 +172,19 @@ plt.show()
 
 # %%
 @exercise("13.1")
-def cif_loop(frames, alphas):
+def cif_loop(frames: Tensor, alphas: Tensor) -> Tensor:
+    """Integrate and fire, frame by frame, for one utterance: the definition, to be read.
+
+    A frame whose weight is above 1 may fire several times.
+
+    Args:
+        frames: (frames, d_model) encoder states of one utterance, no padding.
+        alphas: (frames,) weights, 0 or more.
+
+    Returns:
+        (tokens, d_model): the embedding of each token; the last one may be incomplete, with a weight of :data:`TAIL`
+        or more.
+    """
     raise NotImplementedError("exercise 13.1")
 
 
@@ -234,7 +246,15 @@ for token in (0, 1):
 
 # %%
 @exercise("13.2")
-def token_counts(alphas):
+def token_counts(alphas: Tensor) -> Tensor:
+    """How many tokens the weights make: their sum, rounded.
+
+    Args:
+        alphas: (batch, frames), 0 on padding. Weights that are not finite make no tokens.
+
+    Returns:
+        (batch,) int64.
+    """
     raise NotImplementedError("exercise 13.2")
 
 
@@ -272,11 +292,35 @@ for row, count in zip(rows, token_counts(rows).tolist(), strict=True):
 
 # %%
 @exercise("13.3")
-def quantity_loss(alphas, target_lengths):
+def quantity_loss(alphas: Tensor, target_lengths: Tensor) -> Tensor:
+    """By how many tokens the predictor is wrong: ``|N - sum(alpha)|`` (Gao et al. 2022, section 3.2).
+
+    It is measured before the weights are scaled; afterwards there would be nothing to see.
+
+    Args:
+        alphas: (batch, frames), 0 on padding.
+        target_lengths: (batch,) tokens of each transcript.
+
+    Returns:
+        (batch,) fp32, one loss for each utterance.
+    """
     raise NotImplementedError("exercise 13.3")
 
 
-def scale_alphas(alphas, target_lengths, encoder_mask):
+def scale_alphas(alphas: Tensor, target_lengths: Tensor, encoder_mask: Tensor) -> Tensor:
+    """Weights that add up to the length of the transcript: training needs as many embeddings as it has tokens.
+
+    Where the weights add up to nothing, each frame gets the same share, so that there is a token for each target and
+    no division by zero.
+
+    Args:
+        alphas: (batch, frames), 0 on padding.
+        target_lengths: (batch,) tokens of each transcript.
+        encoder_mask: (batch, frames) boolean, True = real.
+
+    Returns:
+        (batch, frames) fp32, 0 on padding: ``alphas * target_lengths / alphas.sum()`` for each utterance.
+    """
     raise NotImplementedError("exercise 13.3")
 
 
@@ -335,7 +379,25 @@ for name, counted in (
 
 # %%
 @exercise("13.4")
-def cif(frames, alphas, max_tokens=None):
+def cif(frames: Tensor, alphas: Tensor, max_tokens: int | None = None) -> tuple[Tensor, Tensor]:
+    """Integrate and fire by prefix sums, for a whole batch at once: what :func:`cif_loop` does, without a loop.
+
+    Frame t takes the sum of the weights from ``before[t]`` to ``after[t]``, and token u (from 0) is made while the sum
+    goes from u to u + 1. So the share of frame t in token u is how far these two intervals overlap, and the embeddings
+    are one product of matrices, (tokens, frames) times (frames, d_model).
+
+    Args:
+        frames: (batch, frames, d_model).
+        alphas: (batch, frames), 0 or more, and 0 on padding.
+        max_tokens: size of the result's token axis; the most tokens of an utterance, and 1 at least, when not given.
+
+    Returns:
+        Embeddings (batch, max_tokens, d_model), zero where an utterance has no more tokens, and the number of tokens of
+        each (batch,).
+
+    Raises:
+        ValueError: an utterance has more tokens than ``max_tokens`` (looked at on the CPU).
+    """
     raise NotImplementedError("exercise 13.4")
 
 
@@ -415,7 +477,25 @@ show("paraformer.model.ParallelDecoder.forward")
 
 # %%
 @exercise("13.5")
-def glance(acoustic, embedded, guesses, targets, token_mask, share):
+def glance(
+    acoustic: Tensor, embedded: Tensor, guesses: Tensor, targets: Tensor, token_mask: Tensor, share: float
+) -> Tensor:
+    """Show the decoder some of the true tokens, the more the worse it guesses (Qian et al. 2021, "GLAT").
+
+    A decoder that writes all tokens at once learns from the sound alone. With some positions filled by true tokens, it
+    learns what the others have to do with them. As its guesses get better, fewer are shown, and in the end none.
+
+    Args:
+        acoustic: (batch, length, d_model), what integrate-and-fire made.
+        embedded: (batch, length, d_model), embeddings of the true tokens.
+        guesses: (batch, length) ids that the decoder names from the acoustic embeddings alone.
+        targets: (batch, length) ids of the true tokens.
+        token_mask: (batch, length) boolean, True = real.
+        share: lambda of the paper: of an utterance with w wrong guesses ``floor(share * w)`` positions are filled.
+
+    Returns:
+        (batch, length, d_model): ``acoustic`` with true tokens at random real positions, right or wrong guesses alike.
+    """
     raise NotImplementedError("exercise 13.5")
 
 
@@ -512,14 +592,23 @@ with plots.style():
     axes.set(
         xlabel="step",
         ylabel="true tokens shown (of 12)",
-        title="The better the guesses, the fewer are shown",
+        title="How many true tokens are shown, as long as guesses are wrong",
         ylim=(-0.3, 12),
     )
     axes.legend()
 plt.show()
 
 # %% [markdown]
-# GLANCING_PROSE
+# Each training has learnt something else. Look at the right column first. With $\lambda = 0.5$ the decoder has learnt what glancing is meant to teach: given some true letters, it names the others. Without glancing it cannot;
+# it has never seen the embedding of a true letter. With $\lambda = 1$ nearly everything is shown at the beginning, and in this time the decoder has learnt little more than to copy what is shown.
+#
+# Now the left column, which is the one that counts in recognition. Without glancing the decoder has learnt to gather twelve faint hints. With glancing it names a dialect at random, and is right half of the time. A shown
+# letter tells the dialect without any listening; the decoder relies on that and never has to do without. Its first guesses stay bad, and *because* they are bad, as many letters are shown again. In the
+# picture the lines do not come down.
+#
+# So glancing is not free, and a large share can do harm. This task was made to show the mechanism, and it is a harsh one: the sound is as good as silent about what the neighbours know. In speech most tokens are clear
+# after some training, few are wrong, and hardly any are shown: what was leant on goes away by itself. Shares between 0.2 and 0.4 are usual; our configurations have 0.3. Whether it pays for *your* data is
+# a question for dev.
 
 # %% [markdown]
 # ## Experiment: a small Paraformer that learns to count
@@ -617,7 +706,8 @@ with plots.style():
 plt.show()
 
 # %% [markdown]
-# SYNTHETIC_PROSE
+# To count comes first: the error of the sum has fallen to a fraction when hardly a letter is right yet. A rough count is easy, for long inputs hold more letters; the exact one is hard, and it goes
+# on improving to the end. It matters more than it seems: a wrong number makes the whole text wrong, and shifts the letters behind the place where one is missing or too many, so that sequences lag behind tokens.
 #
 # Where do the tokens fire? Above the features of one held-out utterance, below the weights of its encoder frames and the fires.
 
@@ -627,16 +717,24 @@ with torch.no_grad():
     alphas = stepper.model.predictor(encoder_out, encoder_mask)[0, encoder_mask[0]]
     logits, counts = stepper.model.write(encoder_out, encoder_mask)
 letters = [task.tokenizer.id_to_token(token) for token in logits.argmax(-1)[0, : int(counts)].tolist()]
+frames = int(held_out.feature_lengths[0])
 plots.fires(
-    held_out.features[0, : int(held_out.feature_lengths[0])],
+    held_out.features[0, :frames],
     alphas,
-    [(letter, 0.02 * fire) for letter, fire in zip(letters, fire_times(alphas).tolist(), strict=True)],
+    [
+        (letter, min(0.02 * fire, 0.01 * frames))
+        for letter, fire in zip(letters, fire_times(alphas).tolist(), strict=True)
+    ],
     encoder_frame_seconds=0.02,
     title=f"Said {held_out.texts[0]}, written {''.join(letters)}",
 )
 plt.show()
 
 # %% [markdown]
+# The weights are nearly even, and fires miss the ends of their letters by some frames: what the model has learnt in this time is above all how *fast* letters come. It writes most of them
+# rightly all the same, because an embedding need not be clean. The decoder also looks at the sound itself, by cross-attention, and the embeddings need only tell it about where. Sharp weights come
+# with longer training, if they come: nothing in the loss asks for them, only for what helps to name the tokens.
+#
 # The full configuration, `paraformer_synthetic`, is trained longer and on more:
 #
 #     asr-tutorial data synthetic
@@ -754,7 +852,11 @@ print(
 )
 
 # %% [markdown]
-# TINY_PROSE
+# Read the mistakes. The number of letters is about right, and many of the letters are. But they come *twice* where one should be, and their neighbours are missing: two positions that lie side by side
+# hear nearly the same embedding and the same stretch of sound, and choose the same letter, because neither knows that the other has chosen it already. That is what an autoregressive decoder cannot
+# do wrong, and the typical mistake of all models that write in one pass. The picture says where it comes from: the weights are almost even here too, and a fire every so many milliseconds
+# is not the end of a letter. The encoder was trained for another decoder, and it rests; it cannot make its frames fit for being added up. In a whole training (`paraformer_tiny`, which trains all parts
+# together) it can, and glancing has time to teach the tokens about each other.
 
 # %% [markdown]
 # ## One pass against a beam
@@ -779,8 +881,9 @@ for name, network, search in (
     print(f"{name:14} {search:12} {len(calls):5} {1000 * (time.process_time() - begin):21.0f}")
 
 # %% [markdown]
-# One run, however long the text is. What remains of the time is the encoder's, as the last row shows: a Paraformer costs about what CTC costs. On a GPU, where a small step takes as long as a large one, the difference is
-# larger still. What it loses is in the next table, where three architectures of the same size had the same time to train (the `tinyspeech` data, each with its own searches):
+# One run, however long the text is. Most of what remains is the encoder's time, as the last row shows. (The beam's runs are the more expensive ones: each is about all of its hypotheses.) On a GPU, where a small step takes about as long as a
+# large one, the number of runs counts even more. This row says what one pass costs, not what it is worth: a model that was trained for seconds cannot be compared with one that was trained to the end. Three architectures of the same
+# size which had the same time to train are in the next table (the `tinyspeech` data, each with its own searches):
 
 # %% tags=["nbval-ignore-output"]
 path = RESULTS / "architectures_tinyspeech.json"
@@ -821,7 +924,16 @@ show("paraformer.model.Predictor.__init__")
 # %%
 @exercise("13.6")
 class Predictor:  # these methods become part of asr_tutorial.paraformer.model.Predictor
-    def forward(self, encoder_out, encoder_mask):
+    def forward(self, encoder_out: Tensor, encoder_mask: Tensor) -> Tensor:
+        """Weights of the frames.
+
+        Args:
+            encoder_out: (batch, frames, d_model).
+            encoder_mask: (batch, frames) boolean, True = real.
+
+        Returns:
+            (batch, frames), fp32 under autocast too, since their sum counts tokens; 0 on padding.
+        """
         raise NotImplementedError("exercise 13.6")
 
 
