@@ -604,7 +604,7 @@ plt.show()
 #
 # Now the left column, which is the one that counts in recognition. Without glancing the decoder has learnt to gather twelve faint hints. With glancing it names a dialect at random, and is right half of the time. A shown
 # letter tells the dialect without any listening; the decoder relies on that and never has to do without. Its first guesses stay bad, and *because* they are bad, as many letters are shown again. In the
-# picture the lines do not come down.
+# picture the lines come down while A, B and C are learnt apart, and then stay where they are.
 #
 # So glancing is not free, and a large share can do harm. This task was made to show the mechanism, and it is a harsh one: the sound is as good as silent about what the neighbours know. In speech most tokens are clear
 # after some training, few are wrong, and hardly any are shown: what was leant on goes away by itself. Shares between 0.2 and 0.4 are usual; our configurations have 0.3. Whether it pays for *your* data is
