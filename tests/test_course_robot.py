@@ -45,6 +45,22 @@ WITH_TEXT = {"10.2", "10.3", "10.4", "10.5", "10.6", "10.7"}
 WHERE_IT_GROWS = {"11.1", "11.2", "11.3", "11.4", "11.5", "11.6", "11.7"}
 WHERE_IT_REMEMBERS = {"12.1", "12.2", "12.3", "12.4", "12.5", "12.6"}
 """An encoder that learns while it reads; a training of a Transformer comes by none of it."""
+LACT = [
+    "--model.architecture=lact",
+    "--model.lact.heads=2",
+    "--model.lact.chunk=16",
+    "--model.lact.momentum=0.5",
+    "--model.lact.causal=true",
+    "--model.decoder_layers=0",
+    "--training.ctc_weight=1",
+    "--training.max_steps=10",
+    "--training.validate_every=10",
+    "--training.validation_search=ctc",
+    "--training.log_every=2",
+]
+WITH_PARAFORMER = {"13.2", "13.3", "13.4", "13.5", "13.6"}
+"""The loop of 13.1 is the definition; training and search add up by prefix sums."""
+PARAFORMER = ["--model.architecture=paraformer", "--training.validation_search=parallel"]
 GROWING = [
     "--training.max_steps=12",
     "--training.teacher_forcing_epochs=[0,0.1]",
@@ -225,7 +241,8 @@ class TestLearner:
         assert "borrowed  nothing" in text
         called = json.loads(counts.read_text(encoding="utf-8"))
         every = {exercise.id for chapter in CHAPTERS for exercise in chapter.exercises}
-        wanted = every - NOT_IN_TRAINING - {"10.1"} - WITH_TEXT - WHERE_IT_GROWS - WHERE_IT_REMEMBERS
+        elsewhere = NOT_IN_TRAINING | WITH_TEXT | WHERE_IT_GROWS | WHERE_IT_REMEMBERS | WITH_PARAFORMER
+        wanted = every - elsewhere - {"10.1", "13.1"}
         assert wanted <= called.keys(), f"not called: {wanted - called.keys()}"
         assert called["1.1"] >= 50 * 4, "attention is the learner's own, not the fused kernel: four calls a step"
 
@@ -237,31 +254,25 @@ class TestLearner:
         assert called.keys() >= WHERE_IT_GROWS, f"not called: {WHERE_IT_GROWS - called.keys()}"
 
     def test_memories_run_the_learners_functions_and_learn_as_ours_do(self, desk):
-        lact = [
-            "--model.architecture=lact",
-            "--model.lact.heads=2",
-            "--model.lact.chunk=16",
-            "--model.lact.momentum=0.5",
-        ]
-        lact += [
-            "--model.lact.causal=true",
-            "--model.decoder_layers=0",
-            "--training.ctc_weight=1",
-            "--training.max_steps=10",
-        ]
-        lact += ["--training.validate_every=10", "--training.validation_search=ctc", "--training.log_every=2"]
         counts, found = desk / "counts_memory.json", {}
         # The robot shuffles in another way than we do; its buckets and its losses were compared above.
         buckets = desk / "workspace" / "mine" / "8.8.py"
         aside = buckets.rename(desk / "8.8.py")
         for code in ("mine", "ours"):
-            options = ["--code", code, *SMALL, *lact, "--run-dir", f"run_memory_{code}"]
+            options = ["--code", code, *SMALL, *LACT, "--run-dir", f"run_memory_{code}"]
             terminal(desk, "train", *options, **({"ROBOT_COUNTS": str(counts)} if code == "mine" else {}))
             found[code] = losses(desk / f"run_memory_{code}")
         aside.rename(buckets)
         called = json.loads(counts.read_text(encoding="utf-8"))
         assert called.keys() >= WHERE_IT_REMEMBERS, f"not called: {WHERE_IT_REMEMBERS - called.keys()}"
         assert max(abs(a - b) for a, b in zip(found["mine"], found["ours"], strict=True)) <= 1e-3, found
+
+    def test_a_paraformer_runs_the_learners_functions(self, desk):
+        counts = desk / "counts_paraformer.json"
+        options = ["--code", "mine", *SMALL, *PARAFORMER, "--training.max_steps=12", "--run-dir", "run_paraformer"]
+        terminal(desk, "train", *options, ROBOT_COUNTS=str(counts))
+        called = json.loads(counts.read_text(encoding="utf-8"))
+        assert called.keys() >= WITH_PARAFORMER, f"not called: {WITH_PARAFORMER - called.keys()}"
 
     def test_language_models_run_the_learners_functions(self, desk):
         steps = ["--training.max_steps=4", "--training.validate_every=4"]
