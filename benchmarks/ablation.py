@@ -247,10 +247,12 @@ def table(rows: list[dict[str, Any]], budget: float) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["dev"]))
     lines = [
         f"Budget: {budget / 60:g} minutes of optimiser steps for each arm. WER and CER in per cent; the last column is "
-        "the change of the best CER on the first dev set against the arm named. The steps were planned before; what they "
-        "took in the end is given too.",
+        "the change of the best CER on the first dev set against the arm named. Steps are planned before; the seconds are "
+        "those that they took.",
         "",
-        "| arm | seed | steps | seconds | passes | " + " | ".join(f"{name} WER | CER" for name in names) + " | change of CER |",
+        "| arm | seed | steps | seconds | passes | "
+        + " | ".join(f"{name} WER | CER" for name in names)
+        + " | change of CER |",
         "|---|---|---|---|---|" + "---|" * (2 * len(names) + 1),
     ]
     for row in rows:
