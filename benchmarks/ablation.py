@@ -247,8 +247,8 @@ def table(rows: list[dict[str, Any]], budget: float) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["dev"]))
     lines = [
         f"Budget: {budget / 60:g} minutes of optimiser steps for each arm. WER and CER in per cent; the last column is "
-        "the change of the best CER on the first dev set against the arm named. Steps are planned before; the seconds are "
-        "those that they took.",
+        "the change of the best CER on the first dev set against the arm named. The seconds are those that the steps "
+        "took, which were planned before.",
         "",
         "| arm | seed | steps | seconds | passes | "
         + " | ".join(f"{name} WER | CER" for name in names)
