@@ -156,3 +156,14 @@ def test_trellis_has_states_frames_and_a_path():
     timed = plots.trellis(values, list("_A_B_"), frame_seconds=0.04, start_seconds=0.01).axes[0]
     np.testing.assert_allclose(timed.images[0].get_extent(), [0.01, 0.25, 5, 0])
     assert "time (s)" in timed.get_xlabel()
+
+
+def test_a_weight_sweep_draws_no_two_bonuses_alike():
+    rows = [
+        {"lm_weight": weight, "token_bonus": bonus, "ctc_weight": 0.3, "wer": 0.5 - 0.01 * bonus}
+        for bonus in range(len(plots.COLORS) + 2)
+        for weight in (0.0, 0.5)
+    ]
+    (axes,) = plots.weight_sweep(rows).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == [str(bonus) for bonus in range(2, len(plots.COLORS) + 2)], "the best ones, in order"
