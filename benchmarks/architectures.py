@@ -70,7 +70,7 @@ def trained(name: str, budget: float, overrides: list[str], out: Path) -> dict[s
         "settings": ARCHITECTURES[name][1],
         "checkpoint": str(result.checkpoint),
         **planned,
-        "train_seconds": round(sum(spent), 1),
+        "train_seconds": significant(sum(spent)),
         "epochs": round(metrics["validations"][-1]["epoch"], 2),
         "train_loss": significant(metrics["validations"][-1]["train"]["loss"]),
         "curve": [
