@@ -184,6 +184,17 @@ def significant(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def status(name: str) -> int:
+    """Bytes that the kernel counts for this process, such as VmRSS; Linux alone has them."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def forget_peak() -> None:
+    """From now on VmHWM, the peak of this process's resident set, counts anew; Linux alone."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
 def decimals(value: float) -> int:
     """How many decimals to print of milliseconds."""
     return 0 if value >= 1000 else 1 if value >= 10 else 3

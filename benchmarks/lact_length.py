@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Table, command_line, finish, significant
+from common import Table, command_line, finish, forget_peak, significant, status
 from torch import nn
 from torch.nn import functional as F
 
@@ -75,18 +75,12 @@ def torch_kernel(query: Any, key: Any, value: Any, mask: Any = None, dropout: fl
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
 
-def status(name: str) -> int:
-    """Bytes that the kernel counts for this process, such as VmRSS; Linux alone has them."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
 def measure_memory(system: str, frames: int) -> int:
     """Peak of the resident set in one pass, less what was there before it; in a process of its own."""
     one_pass(system, WARM)()
     work = one_pass(system, frames)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from now on
+    forget_peak()
     work()
     return status("VmHWM") - before
 

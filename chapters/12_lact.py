@@ -89,16 +89,16 @@ RESULTS = REPOSITORY / "data" / "results"
 #
 # the better the answer points the way of the value, the lower the loss. *To store is to learn.* Second, then, nothing forces
 # us to learn a matrix. Any network $f$ will do, with the loss $-v^\top f(k)$, and a larger one remembers more. Its
-# weights are called *fast weights*: they change with every utterance, while ordinary, slow weights change with training. A layer
-# with such a memory is a *test-time-training* layer, since it goes on learning when it is used.
+# weights are called [fast weights](../docs/glossary.md#fast-weights): they change with every utterance, while ordinary, slow weights change with training. A layer
+# with such a memory is a [test-time-training](../docs/glossary.md#test-time-training) layer, since it goes on learning when it is used.
 #
 # The memory of this chapter is that of LaCT (Zhang et al. 2025). The *large chunks* of its name are the third idea: a step after
-# every frame would be thousands of tiny matrix products, one after the other. A step for a chunk of many frames at once is a few
+# every frame would be thousands of tiny matrix products, one after the other. A step for a [chunk](../docs/glossary.md#chunk) of many frames at once is a few
 # large products, which is what processors are good at.
 #
 # ## The memory's network
 #
-# For a row $x$, the network is a *SwiGLU*:
+# For a row $x$, the network is a [SwiGLU](../docs/glossary.md#swiglu):
 #
 # $$f(x) = W_1\,\bigl(\mathrm{silu}(W_0\,x) \odot W_2\,x\bigr), \qquad \mathrm{silu}(a) = a\,\sigma(a) = \frac{a}{1 + e^{-a}},$$
 #
@@ -314,7 +314,7 @@ print(f"of real frames {rates[:, 0].min():.3f} to {rates[:, 0].max():.3f}, of pa
 # towers above what tells the frames apart. A step in its direction teaches the memory one thing, over and over.
 #
 # To see it, take the singular value decomposition of the gradient, $G = U\,\mathrm{diag}(\sigma)\,V^\top$. Each pair of
-# singular vectors is a direction in which the step changes the memory, and the singular value $\sigma_i$ says how far. *Muon*
+# singular vectors is a direction in which the step changes the memory, and the singular value $\sigma_i$ says how far. [Muon](../docs/glossary.md#muon)
 # (Jordan 2024) keeps the directions and makes all $\sigma_i$ about 1. It needs no decomposition, only matrix products. With
 # $A = X X^\top$, a step of the *Newton-Schulz iteration* is
 #
@@ -613,7 +613,7 @@ for name, one, two in (
 #
 # ## Experiment: how much does it remember?
 #
-# *Associative recall*: write $n$ random pairs into a memory of width 32, then ask every key again. An answer counts as right if,
+# [Associative recall](../docs/glossary.md#associative-recall): write $n$ random pairs into a memory of width 32, then ask every key again. An answer counts as right if,
 # of all $n$ values, it points most nearly to its own. Guessing is right once in $n$ times; attention that keeps all pairs can be
 # right always.
 #

@@ -69,8 +69,8 @@ from asr_tutorial.training.step import Stepper
 RESULTS = REPOSITORY / "data" / "results"
 
 # %% [markdown]
-# Nothing is marked in the picture: it shows the model so far. What you build now stands where the arrow `encoder_out` meets the decoder, and
-# replaces what the decoder *reads*: in the place of SOS and the tokens so far it gets one vector for each token, made of sound.
+# What you build now stands on the arrow from `encoder_out` to the decoder, and replaces what the decoder *reads*: in the place of
+# SOS and the tokens so far it gets one vector for each token, made of sound.
 #
 # ## Why one pass?
 #
@@ -276,7 +276,7 @@ for row, count in zip(rows, token_counts(rows).tolist(), strict=True):
 #
 # In training the number of tokens $N$ is known. Two things are done with it.
 #
-# The **quantity loss** says by how many tokens the predictor is wrong: $\mathcal{L}_q = |N - \sum_t \alpha_t|$, for each utterance. Its slope is $-1$ or $+1$ for every
+# The [quantity loss](../docs/glossary.md#quantity-loss) says by how many tokens the predictor is wrong: $\mathcal{L}_q = |N - \sum_t \alpha_t|$, for each utterance. Its slope is $-1$ or $+1$ for every
 # weight alike: it says "more" or "less", and not where.
 #
 # Then the weights are **scaled**, $\alpha_t' = \alpha_t\, N / \sum_t \alpha_t$. They now add up to $N$, so that there are as many embeddings as tokens in the transcript and
@@ -461,7 +461,7 @@ show("paraformer.model.ParallelDecoder.forward")
 # Each position chooses its token by itself. Where the sound allows two readings, an autoregressive decoder takes one of them and goes on with it. Positions that decide at the same time may
 # mix the two: THEIR and THERE sound alike, and letter by letter the most probable may be T, H, E, I, **E**. Every letter is right in *some* reading; the word is in none.
 #
-# So tokens have to learn what they have to do with each other, although none of them is written yet. The **glancing sampler** (Qian et al. 2021) teaches that. Each training step makes two
+# So tokens have to learn what they have to do with each other, although none of them is written yet. The [glancing](../docs/glossary.md#glancing) sampler (Qian et al. 2021) teaches that. Each training step makes two
 # passes. The first, without gradient, guesses all tokens from the acoustic embeddings. Let $m$ of the guesses be wrong. Then $\lfloor \lambda m \rfloor$ random positions of the text get
 # the embedding of their *true* token in the place of the acoustic one, and the second pass, the one that is trained, has to name all tokens from this mixture. At the beginning
 # much is wrong and much is shown. The better the guesses, the less is shown: in the end none, as in recognition.

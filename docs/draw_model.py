@@ -120,7 +120,7 @@ def encoder() -> list[str]:
         box(x, 316, width, "+ positional encoding", "04"),
         arrow((centre, 314), (centre, 294)),
         group(x - 14, 170, width + 28, 128),
-        box(x, 244, width, "self-attention", "01 02"),
+        box(x, 244, width, "self-attention", "01 02 12"),
         arrow((centre, 242), (centre, 226)),
         box(x, 184, width, "feed-forward", "05"),
         of_chapters("11", text(x - 32, 234, "N ×")),
@@ -174,6 +174,9 @@ def draw() -> str:
         "</g>",
         arrow((400, 142), (562, 142), (562, 249), (627, 249)),
         text(412, 156, "encoder_out", "small left"),
+        '<g class="decoder">',
+        badge(562, 196, "13"),  # a vector for each token, in the place of the tokens so far
+        "</g>",
         '<g class="sound">',
         box(523, 16, 88, "search", "09", height=34),
         box(513, 66, 106, "language model", "10", height=28),
