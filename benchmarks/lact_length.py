@@ -12,6 +12,8 @@ free is left out, and the table says so. The record holds the curves too, ready 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import os
 import statistics
 import subprocess
@@ -131,6 +133,38 @@ def curves(tables: dict[int, Table]) -> dict[str, Any]:
     return found
 
 
+def overtakes(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """From which length on LaCT needs less than full attention.
+
+    Args:
+        found: from :func:`curves`.
+
+    Returns:
+        For each pair of systems, for seconds and for bytes: ``frames``, on a straight line in logarithms between the
+        two lengths where it happens; 0 where it needs less at all lengths that were measured, None where at none.
+    """
+    rows = []
+    for one in (BOTH, CAUSAL):
+        for other in (FULL, KERNEL):
+            for what in ("seconds", "bytes"):
+                if one in found and other in found:
+                    crossing = _crossing(found[one], found[other], what)
+                    rows.append({"system": one, "other": other, "what": what, "frames": crossing})
+    return rows
+
+
+def _crossing(one: dict[str, Any], other: dict[str, Any], what: str) -> float | None:
+    theirs = dict(zip(other["frames"], other[what], strict=True))
+    both = [(frames, mine, theirs.get(frames)) for frames, mine in zip(one["frames"], one[what], strict=True)]
+    points = [(frames, math.log(mine / their)) for frames, mine, their in both if mine and their]
+    if points and points[0][1] <= 0:
+        return 0
+    for (start, before), (end, after) in itertools.pairwise(points):
+        if before > 0 >= after:
+            return significant(math.exp(math.log(start) + before / (before - after) * math.log(end / start)), 2)
+    return None
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line(__doc__, "lact_length", rounds=5)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="frames of the utterance")
@@ -141,7 +175,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(measure_memory(options.child, options.lengths[0]))
         return
     tables = {frames: compare(frames, options.rounds) for frames in options.lengths}
-    finish(options.json, list(tables.values()), sizes={**SIZES, "lact": LACT}, curves=curves(tables))
+    found = curves(tables)
+    sizes = {**SIZES, "lact": LACT}
+    finish(options.json, list(tables.values()), sizes=sizes, curves=found, overtakes=overtakes(found))
 
 
 if __name__ == "__main__":

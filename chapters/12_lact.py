@@ -37,7 +37,6 @@ from asr_tutorial.course import check, exercise, here, show
 here("12")
 
 # %%
-import itertools
 import json
 import math
 import time
@@ -845,22 +844,7 @@ for name, layer in layers.items():
 # ($d = 256$, 4 heads), `python benchmarks/lact_length.py` measures time and memory up to 16,000 frames, ten minutes of sound.
 # Full attention is there twice: with a matrix of all weights, and with PyTorch's kernel, which never holds all of them at once.
 
-
 # %% tags=["nbval-ignore-output"]
-def crossing(one: dict, other: dict, what: str) -> str:
-    """From which length on `one` needs less than `other`; between two lengths on a straight line in logarithms."""
-    pairs = [
-        (frames, math.log(mine / other[what][other["frames"].index(frames)]))
-        for frames, mine in zip(one["frames"], one[what], strict=True)
-        if mine and frames in other["frames"] and other[what][other["frames"].index(frames)]
-    ]
-    for (start, before), (end, after) in itertools.pairwise(pairs):
-        if before > 0 >= after:
-            frames = math.exp(math.log(start) + before / (before - after) * math.log(end / start))
-            return f"from about {frames:.0f} frames on ({0.04 * frames:.0f} s)"
-    return "at every length that was measured" if pairs and pairs[0][1] <= 0 else "at none of the lengths"
-
-
 path = RESULTS / "benchmarks" / "lact_length.json"
 if path.is_file():
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -881,11 +865,11 @@ if path.is_file():
             panel.grid(which="major")
         axes[0].legend()
     plt.show()
-    for what in ("seconds", "bytes"):
-        for name in curves:
-            for full in ("full attention", "full attention, PyTorch's kernel"):
-                if name.startswith("LaCT") and full in curves:
-                    print(f"{name} needs fewer {what} than {full} {crossing(curves[name], curves[full], what)}")
+    for row in record["overtakes"]:
+        frames = row["frames"]
+        where = "at none of the lengths" if frames is None else f"from {frames:.0f} frames on ({0.04 * frames:.0f} s)"
+        where = where if frames != 0 else "at every length that was measured"
+        print(f"{row['system']:13} needs fewer {row['what']:7} than {row['other']:33} {where}")
     print(f"recorded on {record['environment']['date']}, {record['environment']['machine']}, one thread")
 else:
     print(f"not recorded yet: {path.relative_to(REPOSITORY)} (python benchmarks/lact_length.py makes it)")

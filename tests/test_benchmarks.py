@@ -275,6 +275,22 @@ def test_memory_of_all_pairs_grows_with_the_square(common):
     assert "GB are free" in lact_length.too_large(lact_length.FULL, 10**6)
 
 
+def test_where_one_curve_overtakes_another(common):
+    lact_length = importlib.import_module("lact_length")
+    curves = {
+        lact_length.FULL: {"frames": [100, 200, 400], "seconds": [1.0, 4.0, 16.0], "bytes": [10, 40, None]},
+        lact_length.BOTH: {"frames": [100, 200, 400], "seconds": [3.0, 6.0, 12.0], "bytes": [9, 18, 36]},
+        lact_length.CAUSAL: {"frames": [100, 200, 400], "seconds": [30.0, 60.0, 120.0], "bytes": [20, 40, 80]},
+    }
+    found = {(row["system"], row["what"]): row["frames"] for row in lact_length.overtakes(curves)}
+    assert found == {
+        (lact_length.BOTH, "seconds"): 300,  # 3 (n / 100) = (n / 100)^2
+        (lact_length.BOTH, "bytes"): 0,
+        (lact_length.CAUSAL, "seconds"): None,
+        (lact_length.CAUSAL, "bytes"): 200,
+    }
+
+
 def test_the_readme_shows_what_is_recorded(common):
     summary = importlib.import_module("summary")
     text = summary.README.read_text(encoding="utf-8")

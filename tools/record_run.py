@@ -6,7 +6,8 @@
 Writes ``data/results/NAME/``: the run's ``config.yaml``, ``metrics.json`` and ``results.csv``, ``curves.png``,
 ``evaluation.json`` (error rates for each corpus and search, with command, date, machine and commit) and
 ``hypotheses_CORPUS_SEARCH.tsv`` (id and what was recognised; what was said stays with the corpus and its licence). And
-``data/pretrained/NAME/``: the best checkpoint with fp16 weights. The figures are those of the fp16 checkpoint.
+``data/pretrained/NAME/``: the best checkpoint with fp16 weights. The figures are those of the fp16 checkpoint. With
+``--no-weights`` the checkpoint goes beside the run's others, and the repository does not grow.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ def main() -> None:
     parser.add_argument("name", help="name under data/results and data/pretrained")
     parser.add_argument("--corpus", action="append", required=True, help="corpus to evaluate on; may be repeated")
     parser.add_argument("--search", action="append", choices=get_args(Search), help="may be repeated; default: all")
+    parser.add_argument("--no-weights", action="store_true", help="leave the checkpoint in the run folder")
     arguments = parser.parse_args()
 
-    pretrained = DATA / "pretrained" / arguments.name
-    asr_tutorial.load(arguments.run, device="cpu").save(pretrained, half=True)
-    recognizer = asr_tutorial.load(pretrained)
+    kept = arguments.run / "checkpoints" / "half" if arguments.no_weights else DATA / "pretrained" / arguments.name
+    asr_tutorial.load(arguments.run, device="cpu").save(kept, half=True)
+    recognizer = asr_tutorial.load(kept)
 
     results = DATA / "results" / arguments.name
     results.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,8 @@ def main() -> None:
             (results / f"hypotheses_{corpus.name}_{search}.tsv").write_text("".join(lines), encoding="utf-8")
             figures.append({"corpus": corpus.name, **values})
             print(f"{corpus.name} {search}: WER {100 * evaluation.wer:.1f}% CER {100 * evaluation.cer:.1f}%")
-    record = {"checkpoint": f"data/pretrained/{arguments.name}", "environment": environment(), "figures": figures}
+    checkpoint = "" if arguments.no_weights else f"data/pretrained/{arguments.name}"
+    record = {"checkpoint": checkpoint, "environment": environment(), "figures": figures}
     (results / "evaluation.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

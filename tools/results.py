@@ -136,9 +136,87 @@ def own_code() -> list[str]:
     return [*lines, origin(record["environment"]), ""]
 
 
+def architectures() -> list[str]:
+    """Transformer, LaCT and Paraformer with the same time."""
+    record = read("architectures_tinyspeech.json")
+    if not record:
+        return []
+    steps = {made["architecture"]: made["steps"] for made in record["trainings"]}
+    timed = {row["system"]: row["ratio"] for row in record["timing"]["rows"]}
+    rows = [
+        [
+            row["architecture"],
+            f"{row['parameters'] / 1e6:.2f}M",
+            f"{row['train_seconds']:.0f}",
+            steps[row["architecture"]],
+            row["search"],
+            percent(row["wer"]),
+            percent(row["cer"]),
+            f"{row['rtf']:.4f}",
+            f"{timed[row['architecture'] + ', ' + row['search']]:.2f}",
+        ]
+        for row in record["rows"]
+    ]
+    head = ["architecture", "parameters", "seconds", "steps", "search", "WER", "CER", "RTF", "time"]
+    lines = ["## Architectures, in equal time and of about equal size, TinySpeech", ""]
+    lines += ["Seconds of one core in training. Time: to recognise 40 utterances one by one, in turns with the other"]
+    lines += ["searches, as a multiple of what Paraformer's one pass takes.", ""]
+    return [*lines, *table(head, rows), origin(record["environment"]), ""]
+
+
+def made_up() -> list[str]:
+    """Paraformer where only the ends of tokens have to be learnt."""
+    record = read("paraformer_synthetic/measured.json")
+    if not record:
+        return []
+    training, heard = record["training"], record["recognition"]
+    points = read("paraformer_synthetic/metrics.json")["validations"]
+    rows = []
+    for point in points:
+        (dev,) = point["dev"].values()
+        accuracies = [f"{100 * dev[name]:.2f}" for name in ("token_accuracy", "sequence_accuracy")]
+        rows.append([point["step"], f"{point['train_seconds']:.0f}", *accuracies, f"{dev['length_error']:.3f}"])
+    lines = ["## Paraformer on made-up features", ""]
+    lines += table(["step", "seconds", "dev tokens right, %", "sequences right, %", "mean length error"], rows)
+    right, error = percent(heard["sequence_accuracy"]), heard["length_error"]
+    megabytes = {name: f"{part['bytes'] / 1e6:.0f} MB" for name, part in record.items() if "bytes" in part}
+    before = f"{training['bytes_before'] / 1e6:.0f} MB"
+    lines += [
+        f"{heard['parameters']:,} parameters. The best checkpoint on the test set: {right}% of the sequences right,",
+        f"mean length error {error:.3f}. Training took {training['seconds']:.0f} s in all and at most "
+        f"{megabytes['training']} of memory, recognition {megabytes['recognition']};",
+        f"{before} of either are Python, torch and the library, before there is a model.",
+        "",
+    ]
+    return [*lines, origin(record["environment"]), ""]
+
+
+def length() -> list[str]:
+    """What length costs LaCT and full attention."""
+    record = read("benchmarks/lact_length.json")
+    if not record:
+        return []
+    curves = record["curves"]
+    rows = []
+    for frames in sorted({frames for curve in curves.values() for frames in curve["frames"]}):
+        cells = []
+        for curve in curves.values():
+            at = dict(zip(curve["frames"], zip(curve["seconds"], curve["bytes"], strict=True), strict=True)).get(frames)
+            cells += [f"{at[0]:.3g}", f"{at[1] / 1e6:.3g}" if at[1] else ""] if at else ["", ""]
+        rows.append([frames, *cells])
+    head = ["frames", *(cell for name in curves for cell in (f"{name}, s", "MB"))]
+    lines = ["## What length costs: one encoder layer, forward and backward", "", *table(head, rows)]
+    for row in record["overtakes"]:
+        frames = row["frames"]
+        where = "at none of these lengths" if frames is None else f"from about {frames:.0f} frames on"
+        where = "at all of these lengths" if frames == 0 else where
+        lines.append(f"- {row['system']} needs fewer {row['what']} than {row['other']} {where}.")
+    return [*lines, "", origin(record["environment"]), ""]
+
+
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, *recognisers(), *growing(), *ablation(), *own_code()]
+    parts = [HEAD, *recognisers(), *growing(), *ablation(), *own_code(), *architectures(), *made_up(), *length()]
     speed = "Speed beside other toolkits is in [benchmarks](benchmarks/README.md), searches by model in "
     return "\n".join([*parts, "## Speed", "", f"{speed}[searches.md](data/results/searches.md).", ""])
 
