@@ -30,8 +30,10 @@ from asr_tutorial.paraformer import (
     Paraformer,
     ParallelDecoder,
     Predictor,
+    alignment_loss,
     cif,
     cif_loop,
+    ctc_alphas,
     fire_times,
     glance,
     quantity_loss,
@@ -420,7 +422,9 @@ class TestLoss:
             output.logits.flatten(0, 1), batch.targets.flatten(), label_smoothing=0.1, ignore_index=PAD, reduction="sum"
         )
         quantity = output.measures["quantity"].mean()
-        torch.testing.assert_close(loss, 0.3 * ctc / tokens + 0.7 * entropy / (tokens + 5) + quantity)
+        weight = small_config().training.quantity_weight
+        assert weight > 0
+        torch.testing.assert_close(loss, 0.3 * ctc / tokens + 0.7 * entropy / (tokens + 5) + weight * quantity)
 
     def test_the_end_of_a_text_is_a_decision_too(self) -> None:
         model, batch = small_model(), TASK.batch(4)
@@ -666,3 +670,59 @@ class TestSyntheticCorpus:
         config = load_config("paraformer_synthetic", [*settings, *small])
         test = train(config, tmp_path / "run", progress=False).test
         assert test["synthetic/test"].keys() >= {"cer", "quantity", "length_error"}
+
+
+class TestAlignment:
+    def test_a_token_weighs_one_where_ctc_hears_it(self) -> None:
+        """Four frames and two tokens: the first in frame 0 or 1, as probable, the second in frame 3."""
+        blank, a, b = 0, 5, 6
+        probs = torch.full((1, 4, 7), 1e-12, dtype=torch.float64)
+        for frame, (token, share) in enumerate(((a, 0.5), (a, 0.5), (blank, 1.0), (b, 1.0))):
+            probs[0, frame, token] = share
+            probs[0, frame, blank] += 1 - share
+        mask = torch.ones(1, 4, dtype=torch.bool)
+        aligned = ctc_alphas(probs.log(), torch.tensor([[a, b]]), mask, torch.tensor([2]), blank)
+        torch.testing.assert_close(aligned, torch.tensor([[0.5, 0.5, 0.0, 1.0]]), atol=1e-5, rtol=0)
+
+    def test_they_add_up_to_the_tokens_alone_and_in_a_batch(self) -> None:
+        torch.manual_seed(0)
+        lengths, frames = torch.tensor([3, 1, 4]), torch.tensor([9, 4, 12])
+        mask, targets = padding_mask(frames, 12), torch.randint(5, 9, (3, 4))
+        log_probs = torch.randn(3, 12, 9).log_softmax(-1)
+        aligned = ctc_alphas(log_probs, targets, mask, lengths, 0)
+        torch.testing.assert_close(aligned.sum(dim=1), lengths.float())
+        assert bool((aligned[~mask] == 0).all())
+        for row, (count, length) in enumerate(zip(frames.tolist(), lengths.tolist(), strict=True)):
+            alone = ctc_alphas(
+                log_probs[row : row + 1, :count], targets[row : row + 1, :length], mask[row : row + 1, :count],
+                lengths[row : row + 1], 0,
+            )  # fmt: skip
+            torch.testing.assert_close(alone[0], aligned[row, :count])
+
+    def test_the_loss_is_zero_there_and_where_there_is_no_path(self) -> None:
+        log_probs = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+        mask = padding_mask(torch.tensor([6, 2]), 6)
+        lengths = torch.tensor([3, 3])  # the second one has two frames for three tokens
+        aligned = ctc_alphas(log_probs, torch.tensor([[5, 6, 7], [5, 6, 7]]), mask, lengths, 0)
+        assert alignment_loss(aligned, aligned, lengths).tolist() == [0.0, 0.0]
+        even = (mask * 0.5).requires_grad_()
+        losses = alignment_loss(even, aligned, lengths)
+        expected = (even.detach()[0] - aligned[0]).square().sum() / 3
+        torch.testing.assert_close(losses.detach(), torch.stack([expected, torch.tensor(0.0)]))
+        losses.sum().backward()
+        assert even.grad is not None
+        assert bool((even.grad[1] == 0).all())
+
+    def test_it_is_measured_where_it_has_a_weight(self) -> None:
+        config = small_config("training.alignment_weight=2.0")
+        model, batch = Paraformer(config, TASK.tokenizer.vocab_size), TASK.batch(4)
+        output = model(*model.training_inputs(batch))
+        assert model.measures == {**small_model().measures, "alignment": 2.0}
+        assert output.measures["alignment"].shape == (4,)
+        output.measures["alignment"].sum().backward()
+        assert model.predictor.out.weight.grad is not None
+        assert model.ctc_head.weight.grad is None, "CTC is the teacher, not the pupil"
+
+    def test_without_ctc_there_is_nobody_to_say_where(self) -> None:
+        with pytest.raises(ConfigError, match="alignment_weight needs a CTC head"):
+            load_config("paraformer_tiny", ["training.alignment_weight=1", "training.ctc_weight=0"])

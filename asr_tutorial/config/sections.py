@@ -261,6 +261,8 @@ class TrainingConfig(LoopConfig):
     label_smoothing: Probability = 0.1
     quantity_weight: NonNegative = 1.0
     """Weight of the loss on the number of tokens, beside 1 for CTC and attention together; architecture paraformer."""
+    alignment_weight: NonNegative = 0.0
+    """Weight of the loss on where a Paraformer's weights lie, beside where CTC hears the tokens; 0: none."""
     token_noise: Probability = 0.0
     """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
     mistakes of its own and to trust its ears more than its memory."""
@@ -407,6 +409,10 @@ class Config:
             raise ValueError(
                 f"training.validation_search must be one of {', '.join(PARALLEL_SEARCHES)} with model.architecture "
                 f"'paraformer', not {self.training.validation_search!r}: its decoder writes all tokens at once"
+            )
+        if self.training.alignment_weight and not self.training.ctc_weight:
+            raise ValueError(
+                "training.alignment_weight needs a CTC head that has learnt where tokens are: set training.ctc_weight"
             )
         shares = [self.training.teacher_forcing, *(stage.teacher_forcing for stage in self.progressive.stages)]
         if self.training.token_noise or any(share not in (None, 1.0) for share in shares):

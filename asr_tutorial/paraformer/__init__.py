@@ -14,15 +14,26 @@ it writes how many tokens there are, and what each of them is about:
 The order in which to read: ``cif``, ``model``. How to search with it is in :mod:`asr_tutorial.search.parallel`.
 """
 
-from asr_tutorial.paraformer.cif import cif, cif_loop, fire_times, quantity_loss, scale_alphas, token_counts
+from asr_tutorial.paraformer.cif import (
+    alignment_loss,
+    cif,
+    cif_loop,
+    ctc_alphas,
+    fire_times,
+    quantity_loss,
+    scale_alphas,
+    token_counts,
+)
 from asr_tutorial.paraformer.model import Paraformer, ParallelDecoder, Predictor, glance
 
 __all__ = [
     "Paraformer",
     "ParallelDecoder",
     "Predictor",
+    "alignment_loss",
     "cif",
     "cif_loop",
+    "ctc_alphas",
     "fire_times",
     "glance",
     "quantity_loss",

@@ -18,6 +18,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from asr_tutorial.ctc.loss import (
+    backward_scores,
+    extend_targets,
+    forward_scores,
+    log_likelihood,
+    state_posteriors,
+)
 from asr_tutorial.masks import padding_mask
 
 TAIL = 0.5
@@ -54,6 +61,52 @@ def quantity_loss(alphas: Tensor, target_lengths: Tensor) -> Tensor:
         (batch,) fp32, one loss for each utterance.
     """
     return (target_lengths - alphas.float().sum(dim=1)).abs()
+
+
+def ctc_alphas(log_probs: Tensor, targets: Tensor, encoder_mask: Tensor, target_lengths: Tensor, blank: int) -> Tensor:
+    """Weights as CTC would have them: each token has a weight of 1, spread over the frames in which CTC hears it.
+
+    Over all paths that say the transcript, a token is in a frame with some probability; of these, over the frames, it
+    gets its shares. Heads of CTC are sure of themselves, so that most of a token's weight lies in a single frame.
+
+    Args:
+        log_probs: (batch, frames, vocab) of the CTC head.
+        targets: (batch, length) ids, padded with anything.
+        encoder_mask: (batch, frames) boolean, True = real.
+        target_lengths: (batch,) real tokens.
+        blank: id of the blank.
+
+    Returns:
+        (batch, frames) without gradient; sums to the number of tokens, or to 0 where there are too few frames for them.
+    """
+    with torch.no_grad():
+        states, may_skip = extend_targets(targets, target_lengths, blank)  # (batch, 2 * length + 1)
+        emissions = log_probs.float().gather(2, states[:, None].expand(-1, log_probs.shape[1], -1))
+        frames = encoder_mask.sum(dim=1)
+        before = forward_scores(emissions, may_skip)  # (batch, frames, states)
+        after = backward_scores(emissions, may_skip, frames, target_lengths)
+        posteriors = state_posteriors(before, after, emissions, log_likelihood(before, frames, target_lengths))
+        real = encoder_mask[..., None] & padding_mask(target_lengths, targets.shape[1])[:, None]
+        said = posteriors[..., 1::2].where(real, 0.0)  # (batch, frames, length): every second state is a token
+        return (said / said.sum(dim=1, keepdim=True).clamp(min=LEAST)).sum(dim=2)
+
+
+def alignment_loss(alphas: Tensor, aligned: Tensor, target_lengths: Tensor) -> Tensor:
+    """How far the weights lie from where CTC hears the tokens, after Yu et al. 2021 (arXiv 2104.04702).
+
+    The quantity loss asks for a sum alone: weights that are the same everywhere fulfil it. Then the cross-entropy has
+    to find out where tokens end, from embeddings that, in the middle of a long utterance, are off by some tokens.
+
+    Args:
+        alphas: (batch, frames), not scaled.
+        aligned: (batch, frames) from :func:`ctc_alphas`.
+        target_lengths: (batch,) tokens of each transcript.
+
+    Returns:
+        (batch,) fp32: squared differences, summed over the frames, per token; 0 where CTC has no path.
+    """
+    distance = (alphas.float() - aligned).square().sum(dim=1)  # (batch,)
+    return (distance / target_lengths.clamp(min=1)).where(aligned.sum(dim=1) > LEAST, 0.0)
 
 
 def scale_alphas(alphas: Tensor, target_lengths: Tensor, encoder_mask: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from asr_tutorial.decoder import Decoder, check_ids
 from asr_tutorial.errors import ConfigError, TrainingError
 from asr_tutorial.masks import key_mask, padding_mask
 from asr_tutorial.model import MeasuredOutput, SpeechTransformer
-from asr_tutorial.paraformer.cif import cif, quantity_loss, scale_alphas, token_counts
+from asr_tutorial.paraformer.cif import alignment_loss, cif, ctc_alphas, quantity_loss, scale_alphas, token_counts
+from asr_tutorial.tokenizer import Tokenizer
 
 
 class Predictor(nn.Module):
@@ -125,12 +126,13 @@ class ParallelDecoder(Decoder):
 class Paraformer(SpeechTransformer):
     """Encoder and CTC head of a :class:`SpeechTransformer`, a predictor, and a decoder that runs once.
 
-    The loss is ``ctc_weight * CTC + (1 - ctc_weight) * cross-entropy + quantity_weight * quantity``; the first two are
-    those of any recogniser, the third is in :class:`~asr_tutorial.model.MeasuredOutput`.
+    The loss is ``ctc_weight * CTC + (1 - ctc_weight) * cross-entropy + quantity_weight * quantity``, and ``+
+    alignment_weight * alignment`` where that is asked for; the first two are those of any recogniser, the others are in
+    :class:`~asr_tutorial.model.MeasuredOutput`.
 
     Args:
-        config: the whole configuration; ``model.predictor``, ``model.glancing`` and ``training.quantity_weight`` are
-            what no other architecture has.
+        config: the whole configuration; ``model.predictor``, ``model.glancing``, ``training.quantity_weight`` and
+            ``training.alignment_weight`` are what no other architecture has.
         vocab_size: number of tokens, special ones included.
     """
 
@@ -142,6 +144,8 @@ class Paraformer(SpeechTransformer):
         self.decoder = ParallelDecoder(config.model, vocab_size)
         self.glancing = config.model.glancing
         self.measures = {"quantity": config.training.quantity_weight, "length_error": 0.0}
+        if config.training.alignment_weight:  # it costs something to measure
+            self.measures["alignment"] = config.training.alignment_weight
         # Without glancing nothing is embedded: several processes would wait for a gradient that never comes.
         self.decoder.embedding.requires_grad_(self.glancing > 0)
 
@@ -182,8 +186,8 @@ class Paraformer(SpeechTransformer):
             need_weights: return attention maps; takes the explicit attention path.
 
         Returns:
-            As :meth:`SpeechTransformer.forward`; ``measures`` holds the quantity loss of each utterance, and by how
-            many tokens its rounded length is wrong.
+            As :meth:`SpeechTransformer.forward`; ``measures`` holds the quantity loss of each utterance, by how many
+            tokens its rounded length is wrong, and the alignment loss if it has a weight.
         """
         normalized = self.front_end(features, feature_lengths)
         encoder_out, encoder_mask, maps = self.encoder(normalized, feature_lengths, need_weights)
@@ -195,16 +199,21 @@ class Paraformer(SpeechTransformer):
         if self.training and self.glancing > 0:
             acoustic = self._glance(acoustic, targets, token_mask, encoder_out, encoder_mask)
         logits, decoder_maps = self.decoder(acoustic, token_mask, encoder_out, encoder_mask, need_weights)
+        log_probs = self.ctc_log_probs(encoder_out)
         error = (token_counts(alphas.detach()) - target_lengths).abs()
+        measures = {"quantity": quantity_loss(alphas, target_lengths), "length_error": error.float()}
+        if "alignment" in self.measures:
+            aligned = ctc_alphas(log_probs, targets, encoder_mask, target_lengths, Tokenizer.blank_id)
+            measures["alignment"] = alignment_loss(alphas, aligned, target_lengths)
         return MeasuredOutput(
             encoder_out,
             encoder_mask,
-            self.ctc_log_probs(encoder_out),
+            log_probs,
             logits,
             maps | decoder_maps,
             answers=targets,
             ends_right=error == 0,
-            measures={"quantity": quantity_loss(alphas, target_lengths), "length_error": error.float()},
+            measures=measures,
         )
 
     def write(self, encoder_out: Tensor, encoder_mask: Tensor) -> tuple[Tensor, Tensor]:
