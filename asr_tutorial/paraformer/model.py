@@ -14,7 +14,15 @@ from asr_tutorial.decoder import Decoder, check_ids
 from asr_tutorial.errors import ConfigError, TrainingError
 from asr_tutorial.masks import key_mask, padding_mask
 from asr_tutorial.model import MeasuredOutput, SpeechTransformer
-from asr_tutorial.paraformer.cif import alignment_loss, cif, ctc_alphas, quantity_loss, scale_alphas, token_counts
+from asr_tutorial.paraformer.cif import (
+    LEAST,
+    alignment_loss,
+    cif,
+    ctc_alphas,
+    quantity_loss,
+    scale_alphas,
+    token_counts,
+)
 from asr_tutorial.tokenizer import Tokenizer
 
 
@@ -191,20 +199,21 @@ class Paraformer(SpeechTransformer):
         """
         normalized = self.front_end(features, feature_lengths)
         encoder_out, encoder_mask, maps = self.encoder(normalized, feature_lengths, need_weights)
-        alphas = self.predictor(encoder_out, encoder_mask)
-        acoustic, _ = self._integrate(
-            encoder_out, scale_alphas(alphas, target_lengths, encoder_mask), max_tokens=targets.shape[1]
-        )
-        token_mask = padding_mask(target_lengths, targets.shape[1])
-        if self.training and self.glancing > 0:
-            acoustic = self._glance(acoustic, targets, token_mask, encoder_out, encoder_mask)
-        logits, decoder_maps = self.decoder(acoustic, token_mask, encoder_out, encoder_mask, need_weights)
         log_probs = self.ctc_log_probs(encoder_out)
+        alphas = self.predictor(encoder_out, encoder_mask)
+        weights = scale_alphas(alphas, target_lengths, encoder_mask)
         error = (token_counts(alphas.detach()) - target_lengths).abs()
         measures = {"quantity": quantity_loss(alphas, target_lengths), "length_error": error.float()}
         if "alignment" in self.measures:
             aligned = ctc_alphas(log_probs, targets, encoder_mask, target_lengths, Tokenizer.blank_id)
             measures["alignment"] = alignment_loss(alphas, aligned, target_lengths)
+            if self.training:  # the decoder learns from embeddings that are where the tokens are
+                weights = torch.where(aligned.sum(dim=1, keepdim=True) > LEAST, aligned, weights)
+        acoustic, _ = self._integrate(encoder_out, weights, max_tokens=targets.shape[1])
+        token_mask = padding_mask(target_lengths, targets.shape[1])
+        if self.training and self.glancing > 0:
+            acoustic = self._glance(acoustic, targets, token_mask, encoder_out, encoder_mask)
+        logits, decoder_maps = self.decoder(acoustic, token_mask, encoder_out, encoder_mask, need_weights)
         return MeasuredOutput(
             encoder_out,
             encoder_mask,
