@@ -515,7 +515,7 @@ def test_impossible_settings(changes, message):
 @pytest.mark.parametrize(
     ("name", "nominal", "sizes"),
     [
-        ("lact_tiny", None, (144, 6, 4, 2, 2)),
+        ("lact_tiny", None, (144, 6, 4, 4, 2)),
         ("lact_base", "100M", (768, 12, 12, 4, 2)),
         ("lact_improved", "200M", (1024, 18, 16, 8, 3)),
         ("lact_large", "500M", (1536, 24, 24, 12, 4)),

@@ -18,6 +18,9 @@ from asr_tutorial.config import ModelConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of a polynomial that brings singular values up to 1 close to 1 in five steps (Jordan 2024, "Muon")."""
+QUIET = 0.1
+"""What the answers are multiplied by before anything has been learnt. They are noise then, of a mean square of 1, and
+at full strength they would drown what attention over the window says: CTC waits much longer for its first letters."""
 
 
 # ------------------------------------------------------------------------------------------------ the network
@@ -257,7 +260,7 @@ class Memory(nn.Module):
         self.momentum_head = nn.Linear(config.d_model, self.heads) if settings.momentum else None
         if self.momentum_head is not None:
             nn.init.constant_(self.momentum_head.bias, math.log(settings.momentum / (1 - settings.momentum)))
-        self.scale = nn.Parameter(torch.ones(config.d_model))
+        self.scale = nn.Parameter(torch.full((config.d_model,), QUIET))
 
     def learning_rates(self, x: Tensor, padding: Tensor) -> Tensor:
         """How fast each frame is learnt: ``softplus(linear(x) + softplus^-1(base_lr))``, in fp32.
