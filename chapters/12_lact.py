@@ -1032,6 +1032,19 @@ else:
     print(f"not recorded yet: {path.relative_to(REPOSITORY)}")
 
 # %% [markdown]
+# And on real speech? `lact_mini_librispeech` was trained on the five hours of train-clean-5, beside `mini_librispeech` of chapter
+# 08, both from nothing and on two cores. XXX12
+
+# %% tags=["nbval-ignore-output"]
+print(f"{'run':24}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
+for name in ("mini_librispeech", "lact_mini_librispeech"):
+    path = RESULTS / name / "evaluation.json"
+    for row in json.loads(path.read_text(encoding="utf-8"))["figures"] if path.is_file() else ():
+        if row["search"] in ("ctc", "prefix"):
+            errors = f"{100 * row['wer']:7.1f} %{100 * row['cer']:7.1f} %"
+            print(f"{name:24}{row['corpus']:14}{row['search']:10}{errors}")
+
+# %% [markdown]
 # ## Experiments of your own
 #
 # - `asr-tutorial train --config lact_tiny` trains a whole recogniser on the bundled speech, and `--model.lact.causal=true` its

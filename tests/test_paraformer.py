@@ -723,6 +723,22 @@ class TestAlignment:
         assert model.predictor.out.weight.grad is not None
         assert model.ctc_head.weight.grad is None, "CTC is the teacher, not the pupil"
 
+    def test_in_training_the_decoder_gets_ctcs_weights_and_otherwise_the_predictors(self, monkeypatch) -> None:
+        model = small_model("training.alignment_weight=1.0", "model.glancing=0")
+        batch, seen = TASK.batch(4), []
+        integrate = Paraformer._integrate
+        monkeypatch.setattr(
+            Paraformer, "_integrate", lambda *values, **named: seen.append(values[2]) or integrate(*values, **named)
+        )
+        output = model.train()(*model.training_inputs(batch))
+        model.eval()(*model.training_inputs(batch))
+        mask = output.encoder_mask
+        aligned = ctc_alphas(output.ctc_log_probs, batch.targets, mask, batch.target_lengths, TASK.tokenizer.blank_id)
+        assert bool((aligned.sum(dim=1) > 0).all())
+        torch.testing.assert_close(seen[0], aligned)
+        own = scale_alphas(model.predictor(output.encoder_out, mask), batch.target_lengths, mask)
+        torch.testing.assert_close(seen[1], own)
+
     def test_without_ctc_there_is_nobody_to_say_where(self) -> None:
         with pytest.raises(ConfigError, match="alignment_weight needs a CTC head"):
             load_config("paraformer_tiny", ["training.alignment_weight=1", "training.ctc_weight=0"])

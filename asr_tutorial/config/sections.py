@@ -262,7 +262,8 @@ class TrainingConfig(LoopConfig):
     quantity_weight: NonNegative = 1.0
     """Weight of the loss on the number of tokens, beside 1 for CTC and attention together; architecture paraformer."""
     alignment_weight: NonNegative = 0.0
-    """Weight of the loss on where a Paraformer's weights lie, beside where CTC hears the tokens; 0: none."""
+    """Weight of the loss on where a Paraformer's weights lie, beside where CTC hears the tokens; above 0 the decoder
+    learns from embeddings made with CTC's weights, too. For long utterances; 0: none of it."""
     token_noise: Probability = 0.0
     """Share of the decoder's input tokens that training replaces by random ones, so that it learns to recover from
     mistakes of its own and to trust its ears more than its memory."""

@@ -134,9 +134,13 @@ class ParallelDecoder(Decoder):
 class Paraformer(SpeechTransformer):
     """Encoder and CTC head of a :class:`SpeechTransformer`, a predictor, and a decoder that runs once.
 
-    The loss is ``ctc_weight * CTC + (1 - ctc_weight) * cross-entropy + quantity_weight * quantity``, and ``+
-    alignment_weight * alignment`` where that is asked for; the first two are those of any recogniser, the others are in
-    :class:`~asr_tutorial.model.MeasuredOutput`.
+    The loss is ``ctc_weight * CTC + (1 - ctc_weight) * cross-entropy + quantity_weight * quantity``; the first two are
+    those of any recogniser, the third is in :class:`~asr_tutorial.model.MeasuredOutput`.
+
+    In a long utterance a letter too many or too few near its beginning shifts all embeddings behind it, the decoder is
+    asked for other letters than it hears, and learns to say nothing definite. With ``training.alignment_weight`` above
+    0 the predictor also learns from CTC where tokens are (:func:`~asr_tutorial.paraformer.cif.alignment_loss`), and in
+    training the decoder gets embeddings made with CTC's weights. Recognition is the same.
 
     Args:
         config: the whole configuration; ``model.predictor``, ``model.glancing``, ``training.quantity_weight`` and
