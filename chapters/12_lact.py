@@ -681,8 +681,9 @@ for name, shares in by_pass.items():
 # A LaCT layer is the encoder layer of chapter 05 with another way to mix frames. What is near is left to attention over a window
 # of some frames to either side, since neighbours must be told apart exactly. What is far goes through the memory. Both share the
 # projections of queries, keys and values, and their sum goes through the last projection. The memory takes silu of all three and
-# brings queries and keys to length 1; its answers are normalised (each head to mean square 1) and scaled by learnt weights,
-# because a fresh memory answers with tiny numbers.
+# brings queries and keys to length 1; its answers are normalised (each head to mean square 1), because a fresh memory answers
+# with tiny numbers, and scaled by learnt weights. These begin at 0.1: before training the answers are noise, and at full strength
+# they would drown what the window says. A recogniser that begins that way stays on the plateau of blanks for much longer.
 
 # %%
 show("lact.encoder.LactLayer.mix")
@@ -723,11 +724,10 @@ with plots.style():
 plt.show()
 
 # %% [markdown]
-# The dark diagonal is the frame itself, through the residual stream. The bidirectional memory hears everything, about evenly, and
-# so loudly that the window beside it is not seen: its answers are normalised, while random attention averages over all frames. In
-# the causal layer the narrow band is the window, and the staircase is what the chunks before have taught. White is exactly 0: the
-# future, and those frames of the own chunk that the window does not reach. With chunks longer than the window there is always
-# such a gap.
+# The dark diagonal is the frame itself, through the residual stream, and in both LaCT layers the band around it is the window. The
+# bidirectional memory hears everything, about evenly. In the causal layer the staircase is what the chunks before have taught.
+# White is exactly 0: the future, and those frames of the own chunk that the window does not reach. With chunks longer than the
+# window there is always such a gap.
 #
 # ## Experiment: a voice that it gets used to
 #
