@@ -501,8 +501,8 @@ def test_the_front_end_has_a_dropout_of_its_own():
     [
         ({"lact": {"heads": 3}}, r"lact\.heads \(3\) must divide d_model \(16\)"),
         ({"lact": {"conv_layers": 1}}, r"lact\.conv_layers \(1\) is too few for subsampling_factor 4"),
-        ({"conv_kernel": 3}, "leave subsampling conv and conv_kernel 0"),
-        ({"subsampling": "vgg"}, "leave subsampling conv and conv_kernel 0"),
+        ({"conv_kernel": 3, "lact": {"causal": True}}, r"conv_kernel \(3\) looks ahead"),
+        ({"subsampling": "vgg"}, "a front end of its own: leave subsampling conv"),
         ({"lact": {"chunks": 3}}, r"unknown key 'model\.lact\.chunks' \(did you mean 'chunk'\?\)"),
         ({"lact": {"chunk": 0}}, r"model\.lact\.chunk: Input should be greater than 0"),
     ],

@@ -184,8 +184,10 @@ class ModelConfig:
                 f"lact.conv_layers ({self.lact.conv_layers}) is too few for subsampling_factor "
                 f"{self.subsampling_factor}: each layer halves the frames at most"
             )
-        if self.subsampling != "conv" or self.conv_kernel:
-            raise ValueError("architecture lact has a front end of its own: leave subsampling conv and conv_kernel 0")
+        if self.subsampling != "conv":
+            raise ValueError("architecture lact has a front end of its own: leave subsampling conv")
+        if self.conv_kernel and self.lact.causal:
+            raise ValueError(f"conv_kernel ({self.conv_kernel}) looks ahead: it must be 0 where lact.causal is true")
 
 
 @dataclass(config=STRICT)

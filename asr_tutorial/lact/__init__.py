@@ -12,7 +12,7 @@ window. The cost of both grows with the length alone.
 have its chunks. A spoken sentence has some hundred frames, and chunks of 16 to 128.
 """
 
-from asr_tutorial.lact.encoder import AudioEncoder, LactEncoder, LactLayer, window_attention
+from asr_tutorial.lact.encoder import AudioEncoder, ConvLactLayer, LactEncoder, LactLayer, window_attention
 from asr_tutorial.lact.fast_weights import (
     FastWeights,
     Memory,
@@ -29,6 +29,7 @@ from asr_tutorial.lact.model import LactTransformer
 
 __all__ = [
     "AudioEncoder",
+    "ConvLactLayer",
     "FastWeights",
     "LactEncoder",
     "LactLayer",

@@ -13,7 +13,7 @@ from asr_tutorial.config import ModelConfig
 from asr_tutorial.convolution import Conv2d, masked_relu
 from asr_tutorial.dropout import Dropout
 from asr_tutorial.dropout import dropout as fast_dropout
-from asr_tutorial.encoder import Encoder, EncoderLayer, halve
+from asr_tutorial.encoder import ConvModule, Encoder, EncoderLayer, halve
 from asr_tutorial.lact.fast_weights import Memory
 from asr_tutorial.masks import padding_mask
 from asr_tutorial.positional import positional_encoding
@@ -121,6 +121,21 @@ class LactLayer(EncoderLayer):
         return attention.out_proj(near + far.to(near.dtype))
 
 
+class ConvLactLayer(LactLayer):
+    """A :class:`LactLayer` with a convolution between mixing and feed-forward block, as in a Conformer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.conv_norm = nn.LayerNorm(config.d_model)
+        self.conv = ConvModule(config.d_model, config.conv_kernel, config.dropout)
+
+    def forward(self, x: Tensor, padding: Tensor, need_weights: bool = False) -> tuple[Tensor, None]:
+        """One layer; arguments and results are those of :meth:`LactLayer.forward`."""
+        x = x + self.dropout(self.mix(self.norm1(x), padding))
+        x = x + self.conv(self.conv_norm(x), padding)
+        return x + self.dropout(self.feed_forward(self.norm2(x))), None
+
+
 class AudioEncoder(nn.Module):
     """3 x 3 convolutions over time and frequency: as many of stride 2 as make frames fewer, then some of stride 1.
 
@@ -168,5 +183,6 @@ class LactEncoder(Encoder):
         self.subsampling = AudioEncoder(config, n_mels)
         self.positional = positional_encoding(config.positional, config.d_model, config.max_length)
         self.dropout = Dropout(config.dropout)
-        self.layers = nn.ModuleList(LactLayer(config) for _ in range(config.encoder_layers))
+        layer = ConvLactLayer if config.conv_kernel else LactLayer
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.encoder_layers))
         self.norm = nn.LayerNorm(config.d_model)
