@@ -1,6 +1,7 @@
 """Large-chunk test-time training: what the memory computes, what must not change it, and the model made of it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from asr_tutorial.encoder import ConvSubsampling, EncoderLayer
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.lact import (
     AudioEncoder,
+    ConvLactLayer,
     FastWeights,
     LactLayer,
     Memory,
@@ -438,11 +440,14 @@ def run(model, lengths, time=None, padding=0.0):
     return model(features, torch.tensor(lengths), tokens)
 
 
-@each_order
-@pytest.mark.parametrize("conv_layers", [2, 4])
-def test_an_utterance_is_the_same_alone_and_in_any_batch(causal, conv_layers):
-    model = lact_model(encoder_layers=2, lact={"causal": causal, "momentum": 0.5, "conv_layers": conv_layers})
+@pytest.mark.parametrize(
+    ("causal", "conv_layers", "conv_kernel"), [(False, 2, 0), (True, 2, 0), (False, 4, 0), (True, 4, 0), (False, 2, 5)]
+)
+def test_an_utterance_is_the_same_alone_and_in_any_batch(causal, conv_layers, conv_kernel):
+    lact = {"causal": causal, "momentum": 0.5, "conv_layers": conv_layers}
+    model = lact_model(encoder_layers=2, conv_kernel=conv_kernel, lact=lact)
     assert isinstance(model, LactTransformer)
+    assert [type(module) for module in model.encoder.layers] == [ConvLactLayer if conv_kernel else LactLayer] * 2
     with torch.no_grad():
         together = run(model, [7, 41, 52, 18], time=64, padding=float("nan"))
         for row, frames in ((0, 7), (1, 41), (3, 18)):
@@ -550,10 +555,11 @@ def test_packaged_configurations_state_their_size(name, nominal, sizes):
 # ------------------------------------------------------------------------------------------------ growing
 
 
-@each_order
-def test_a_layer_can_begin_as_the_identity(causal):
+@pytest.mark.parametrize(("causal", "conv_kernel"), [(False, 0), (True, 0), (False, 3)])
+def test_a_layer_can_begin_as_the_identity(causal, conv_kernel):
     x, padding = batch_of([11, 6], 14)
-    module = make_identity(layer(causal=causal))
+    sizes = replace(config(causal=causal), conv_kernel=conv_kernel)
+    module = make_identity((ConvLactLayer if conv_kernel else LactLayer)(sizes).eval())
     out, _ = module(x, padding)
     assert torch.equal(out, x)
     module(x, padding)[0].square().sum().backward()
@@ -571,8 +577,10 @@ def test_a_model_grows_and_computes_the_same(place):
     assert_same(after.ctc_log_probs[after.encoder_mask], before.ctc_log_probs[before.encoder_mask], "nothing is lost")
 
 
-def test_a_layer_may_begin_with_the_weights_of_a_transformers(tmp_path):
+@pytest.mark.parametrize("conv_kernel", [0, 3])
+def test_a_layer_may_begin_with_the_weights_of_a_transformers(tmp_path, conv_kernel):
     values = {"d_model": 16, "num_heads": 2, "d_ff": 32, "encoder_layers": 1, "decoder_layers": 1}
+    values["conv_kernel"] = conv_kernel
     values |= {"subsampling_channels": 4, "lact": {"heads": 2}}
     tokenizer = CharTokenizer("AB ")
     transformer = from_dict(Config, {"model": values})
