@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -25,6 +24,13 @@ from asr_tutorial.recognizer import Search
 from asr_tutorial.training.run import environment
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+def portable(text: str, run: Path, root: str) -> str:
+    """Without the folders of one machine: where the run is, and the root of its corpora."""
+    if root:
+        text = text.replace(f"root: {root}\n", "root: ''\n").replace(root, "DATA")
+    return text.replace(str(run.resolve()), f"runs/{run.name}").replace(str(run), f"runs/{run.name}")
 
 
 def main() -> None:
@@ -43,7 +49,8 @@ def main() -> None:
     results = DATA / "results" / arguments.name
     results.mkdir(parents=True, exist_ok=True)
     for file in ("config.yaml", "metrics.json", "results.csv"):
-        shutil.copyfile(arguments.run / file, results / file)
+        text = (arguments.run / file).read_text(encoding="utf-8")
+        (results / file).write_text(portable(text, arguments.run, recognizer.config.data.root), encoding="utf-8")
     figure = plots.learning_curves(arguments.run)
     figure.savefig(results / "curves.png", dpi=120)
 
@@ -58,7 +65,9 @@ def main() -> None:
             figures.append({"corpus": corpus.name, **values})
             print(f"{corpus.name} {search}: WER {100 * evaluation.wer:.1f}% CER {100 * evaluation.cer:.1f}%")
     checkpoint = "" if arguments.no_weights else f"data/pretrained/{arguments.name}"
-    record = {"checkpoint": checkpoint, "environment": environment(), "figures": figures}
+    about = environment()
+    about["command"] = portable(about["command"], arguments.run, recognizer.config.data.root)
+    record = {"checkpoint": checkpoint, "environment": about, "figures": figures}
     (results / "evaluation.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
