@@ -6,7 +6,7 @@ Each is trained for the same processor time: the cost of a step is measured firs
 the learning rate's course and the warm-up are laid out over them. Sizes are within a few per cent of each other: LaCT
 has a decoder as the Transformer's, and the convolutions of its encoder layers, or one layer more without them. Then
 each is measured on the test set by all searches that it has, and the searches are timed against each other on the same
-utterances, in turns. Written to data/results/architectures_tinyspeech.json; a training that has been done is not done again.
+utterances, in turns. Written to data/results/architectures_tinyspeech.json; what has been trained is not trained again.
 """
 
 from __future__ import annotations
