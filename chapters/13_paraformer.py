@@ -828,7 +828,7 @@ def learn(model, ask_ctc: bool = False) -> None:
     for step in range(TINY_STEPS):
         order = order or torch.randperm(len(states), generator=generator).tolist()
         *batch, log_probs = states[order.pop()]
-        encoder_out, encoder_mask, targets, lengths = batch
+        _, encoder_mask, targets, lengths = batch
         aligned = ctc_alphas(log_probs, targets, encoder_mask, lengths, tokenizer.blank_id) if ask_ctc else None
         entropy, alphas = training_pass(model, *batch, aligned)
         quantity = quantity_loss(alphas, lengths).mean()
