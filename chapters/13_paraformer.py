@@ -895,7 +895,7 @@ look(recognizer)
 # - an **alignment loss** $\frac1N\sum_t (\alpha_t - \tau_t)^2$ tells the predictor where to put its weights (after Yu et al. 2021);
 # - the decoder learns from embeddings that are made with $\tau$, and so are where its letters are. In recognition there is no transcript, and it gets the predictor's.
 #
-# **Predict** which of the mistakes above go away: the doubled letters, or the wrong ones?
+# **Predict**: will the weights become spikes? And which of the mistakes above go away?
 
 # %%
 show("paraformer.cif.alignment_loss")
@@ -906,9 +906,10 @@ learn(asked.model, ask_ctc=True)
 look(asked)
 
 # %% [markdown]
-# The same steps, the same encoder, the same decoder; what has changed is where the letters are. Now the weights have peaks, a letter fires where it is said, and most of the doubled letters are gone. What is left are
-# mistakes of one letter here and there, which a language model would correct. `training.alignment_weight` switches this on; `paraformer_tiny` and `paraformer_mini_librispeech` have it, `paraformer_synthetic` needs
-# none: ten letters are few enough.
+# The same steps, the same encoder, the same decoder: the errors have become half as many, and the words can be read. Look at the weights: they are lower in the silence at the beginning and higher where
+# letters follow each other fast, but spikes they are not, for the encoder rests here too. So the sum is still ahead or behind by a part of a letter, and there a letter is written twice or lost. What has changed
+# most is the decoder: nobody has asked it for letters that it does not hear, so it has learnt to say clearly what it does hear. `training.alignment_weight` switches this on; `paraformer_tiny` and
+# `paraformer_mini_librispeech` have it, `paraformer_synthetic` needs none: ten letters are few enough.
 
 # %% [markdown]
 # ## One pass against a beam

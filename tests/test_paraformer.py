@@ -58,7 +58,7 @@ def small_config(*overrides: str) -> Config:
     model = [f"model.{key}={value}" for key, value in MODEL.items()]
     settings = ["model.predictor.hidden=16", "model.subsampling_factor=2", "features.n_mels=20", "model.dropout=0"]
     masks = ["augment.freq_masks=0", "augment.time_masks=0", "augment.freq_warp=0", "features.normalize=none"]
-    device = ["training.device=cpu", "training.precision=fp32", "training.ema_decay=0"]
+    device = ["training.device=cpu", "training.precision=fp32", "training.ema_decay=0", "training.alignment_weight=0"]
     return load_config("paraformer_tiny", [*model, *settings, *masks, *device, *overrides])
 
 
