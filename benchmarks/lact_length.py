@@ -122,10 +122,10 @@ def compare(frames: int, rounds: int) -> Table:
 
 
 def curves(tables: dict[int, Table]) -> dict[str, Any]:
-    """By system: lengths in frames, median seconds and bytes (none where they were not measured)."""
+    """By system: lengths in frames, median seconds of the processor, and bytes (none where they were not measured)."""
     found: dict[str, Any] = {}
     for frames, table in tables.items():
-        for system, times in table.times.items():
+        for system, times in table.processor.items():
             curve = found.setdefault(system, {"frames": [], "seconds": [], "bytes": []})
             curve["frames"].append(frames)
             curve["seconds"].append(significant(statistics.median(times)))
