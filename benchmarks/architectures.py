@@ -4,9 +4,11 @@
 
 Each is trained for the same processor time: the cost of a step is measured first, and as many steps are made as fit;
 the learning rate's course and the warm-up are laid out over them. Sizes are within a few per cent of each other: LaCT
-has a decoder as the Transformer's, and the convolutions of its encoder layers, or one layer more without them. Then
+has a decoder as the Transformer's, and the convolutions of its encoder layers, or one layer more without them. Of the
+two Paraformers one learns from CTC where letters are. Then
 each is measured on the test set by all searches that it has, and the searches are timed against each other on the same
-utterances, in turns. Written to data/results/architectures_tinyspeech.json; what has been trained is not trained again.
+utterances, in turns, from the sound on and from the encoder's states on. Written to
+data/results/architectures_tinyspeech.json; what has been trained is not trained again.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from ablation import SHARE_OF_WARMUP, VALIDATIONS, counted, plan
 from common import ROOT, Table, significant
+from torch import Tensor
 
 from asr_tutorial.config import load_config
 from asr_tutorial.corpus import Corpus, read_corpus
-from asr_tutorial.recognizer import Recognizer, load
+from asr_tutorial.recognizer import Recognizer, decode_batch, load
 from asr_tutorial.training import train
 from asr_tutorial.training.run import environment
 
@@ -35,9 +41,10 @@ ARCHITECTURES: dict[str, tuple[str, list[str]]] = {
     "LaCT": ("lact_tiny", [*DECODER, "model.conv_kernel=9", "training.optimizer.lr=3.0e-3"]),
     "LaCT, no convolution": ("lact_tiny", [*DECODER, "model.encoder_layers=7"]),
     "Paraformer": ("paraformer_tiny", []),
+    "Paraformer, aligned": ("paraformer_tiny", ["training.alignment_weight=2.0"]),
 }
 SEARCHES = ("ctc", "greedy", "parallel", "attention", "joint")
-TIMED = 40
+TIMED = 20
 """Utterances that the searches are timed on."""
 
 
@@ -90,6 +97,26 @@ def work(recognizer: Recognizer, corpus: Corpus, search: str) -> Callable[[], An
     return run
 
 
+def search_alone(recognizer: Recognizer, corpus: Corpus, search: str) -> Callable[[], Any]:
+    """The same without what all searches have in common: from the encoder's states, computed before, to the text."""
+    model, encode, seen = recognizer.model, recognizer.model.encode, []
+
+    def note(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        states = encode(features, lengths)
+        seen.append((SimpleNamespace(features=features, feature_lengths=lengths), states))
+        return states
+
+    with mock.patch.object(model, "encode", note):
+        work(recognizer, corpus, search)()
+
+    def run() -> None:
+        for batch, states in seen:
+            with mock.patch.object(model, "encode", return_value=states):
+                decode_batch(model, recognizer.tokenizer, batch, search)  # type: ignore[arg-type]
+
+    return run
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=12.0, help="of the processor for each (%(default)s)")
@@ -107,7 +134,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.train_only:
         return
     corpus = read_corpus(CORPUS)
-    timing = Table(f"{TIMED} utterances of {CORPUS}, one by one", baseline="Paraformer, parallel")
+    baseline = "Paraformer, parallel"
+    timing = Table(f"{TIMED} utterances of {CORPUS}, one by one", baseline)
+    searching = Table("the same, from the encoder's states on", baseline)
     rows = []
     for values in made:
         recognizer = load(values.pop("checkpoint"), "cpu")
@@ -126,8 +155,11 @@ def main(arguments: list[str] | None = None) -> None:
                     "rtf": significant(found.rtf),
                 }
             )
-            timing.add(f"{values['architecture']}, {search}", lambda r=recognizer, s=search: work(r, corpus, s))  # type: ignore[misc]
+            name = f"{values['architecture']}, {search}"
+            timing.add(name, partial(work, recognizer, corpus, search))
+            searching.add(name, partial(search_alone, recognizer, corpus, search))
     timing.measure(options.rounds)
+    searching.measure(options.rounds)
     about = environment()
     record = {
         "environment": {**about, "command": f"python benchmarks/{about['command']}"},
@@ -136,6 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
         "trainings": made,
         "rows": rows,
         "timing": timing.record(),
+        "search_alone": searching.record(),
     }
     options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for row in rows:
@@ -144,6 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
             f" {row['search']:9} WER {100 * row['wer']:5.1f} %  CER {100 * row['cer']:5.1f} %  RTF {row['rtf']:.4f}"
         )
     print(timing)
+    print(searching)
 
 
 if __name__ == "__main__":
