@@ -1043,13 +1043,13 @@ else:
 # beside it, and it was trained for a little more than one pass over the same five hours, by CTC alone.
 
 # %% tags=["nbval-ignore-output"]
-print(f"{'run':24}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
+print(f"{'run':28}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
 for name in ("mini_librispeech_recipe", "lact_mini_librispeech"):
     path = RESULTS / name / "evaluation.json"
     for row in json.loads(path.read_text(encoding="utf-8"))["figures"] if path.is_file() else ():
         if row["search"] in ("ctc", "prefix"):
             errors = f"{100 * row['wer']:7.1f} %{100 * row['cer']:7.1f} %"
-            print(f"{name:24}{row['corpus']:14}{row['search']:10}{errors}")
+            print(f"{name:28}{row['corpus']:14}{row['search']:10}{errors}")
 
 # %% [markdown]
 # ## Experiments of your own

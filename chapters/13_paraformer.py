@@ -963,13 +963,13 @@ else:
 # passes and a half over the same five hours. **Predict** the order: CTC, one pass, token by token. How will a language model that is missing show?
 
 # %% tags=["nbval-ignore-output"]
-print(f"{'run':24}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
+print(f"{'run':28}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
 for name in ("mini_librispeech_recipe", "paraformer_mini_librispeech"):
     path = RESULTS / name / "evaluation.json"
     for row in json.loads(path.read_text(encoding="utf-8"))["figures"] if path.is_file() else ():
         if row["search"] in ("ctc", "greedy", "parallel"):
             errors = f"{100 * row['wer']:7.1f} %{100 * row['cer']:7.1f} %"
-            print(f"{name:24}{row['corpus']:14}{row['search']:10}{errors}")
+            print(f"{name:28}{row['corpus']:14}{row['search']:10}{errors}")
 
 # %% [markdown]
 # To train one yourself, on all of the data and from the beginning: `asr-tutorial train --config paraformer_tiny --code mine`.
