@@ -5,10 +5,9 @@
 Each is trained for the same processor time: the cost of a step is measured first, and as many steps are made as fit;
 the learning rate's course and the warm-up are laid out over them. Sizes are within a few per cent of each other: LaCT
 has a decoder as the Transformer's, and the convolutions of its encoder layers, or one layer more without them. Of the
-two Paraformers one learns from CTC where letters are. Then
-each is measured on the test set by all searches that it has, and the searches are timed against each other on the same
-utterances, in turns, from the sound on and from the encoder's states on. Written to
-data/results/architectures_tinyspeech.json; what has been trained is not trained again.
+two Paraformers one learns from CTC where letters are. Then each is measured on the test set by all searches that it
+has, and the searches are timed against each other on the same utterances, in turns, from the sound on and from the
+encoder's states on. Written to data/results/architectures_tinyspeech.json; what has been trained is not trained again.
 """
 
 from __future__ import annotations
@@ -75,6 +74,7 @@ def trained(name: str, budget: float, overrides: list[str], out: Path) -> dict[s
         "settings": ARCHITECTURES[name][1],
         "checkpoint": str(result.checkpoint),
         **planned,
+        "commit": metrics["environment"]["commit"],
         "train_seconds": significant(sum(spent)),
         "epochs": round(metrics["validations"][-1]["epoch"], 2),
         "train_loss": significant(metrics["validations"][-1]["train"]["loss"]),

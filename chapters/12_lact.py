@@ -683,7 +683,7 @@ for name, shares in by_pass.items():
 # projections of queries, keys and values, and their sum goes through the last projection. The memory takes silu of all three and
 # brings queries and keys to length 1; its answers are normalised (each head to mean square 1), because a fresh memory answers
 # with tiny numbers, and scaled by learnt weights. These begin at 0.1: before training the answers are noise, and at full strength
-# they would drown what the window says. A recogniser that begins that way stays on the plateau of blanks for much longer.
+# they would drown what the window says.
 
 # %%
 show("lact.encoder.LactLayer.mix")

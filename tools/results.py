@@ -208,7 +208,8 @@ def length() -> list[str]:
             cells += [f"{at[0]:.3g}", f"{at[1] / 1e6:.3g}" if at[1] else ""] if at else ["", ""]
         rows.append([frames, *cells])
     head = ["frames", *(cell for name in curves for cell in (f"{name}, s", "MB"))]
-    lines = ["## What length costs: one encoder layer, forward and backward", "", *table(head, rows)]
+    lines = ["## What length costs: one encoder layer, forward and backward, seconds of the processor", ""]
+    lines += table(head, rows)
     for row in record["overtakes"]:
         frames = row["frames"]
         where = "at none of these lengths" if frames is None else f"from about {frames:.0f} frames on"

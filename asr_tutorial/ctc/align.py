@@ -118,18 +118,41 @@ def frame_posteriors(log_probs: Tensor, targets: Tensor, blank: int) -> Tensor:
         ValueError: the targets need more frames than there are.
     """
     _check_fits(log_probs, targets)
-    emissions, _, may_skip = (tensor[None] for tensor in _trellis(log_probs, targets, blank))  # a batch of one
     frames, length = torch.tensor([len(log_probs)]), torch.tensor([len(targets)])
-    alphas = forward_scores(emissions, may_skip)
-    betas = backward_scores(emissions, may_skip, frames, length)
-    posteriors = state_posteriors(alphas, betas, emissions, log_likelihood(alphas, frames, length))[0]
+    posteriors = path_posteriors(_on_processor(log_probs)[None], targets.cpu()[None], frames, length, blank)[0]
     return torch.cat([posteriors[:, 1::2], posteriors[:, ::2].sum(dim=1, keepdim=True)], dim=1)
+
+
+def path_posteriors(
+    log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
+) -> Tensor:
+    """How probable each state is in each frame, over all paths that say the targets, for a batch.
+
+    Args:
+        log_probs: (batch, time, vocab), fp32 or fp64.
+        targets: (batch, length) ids without blank, padded with anything.
+        input_lengths: (batch,) real frames, at least 1.
+        target_lengths: (batch,) real tokens.
+        blank: id of the blank.
+
+    Returns:
+        (batch, time, 2 * length + 1), tokens at the odd places; zero where there is no path, anything in the padding.
+    """
+    states, may_skip = extend_targets(targets, target_lengths, blank)
+    emissions = log_probs.gather(2, states[:, None].expand(-1, log_probs.shape[1], -1))  # (batch, time, states)
+    alphas = forward_scores(emissions, may_skip)
+    betas = backward_scores(emissions, may_skip, input_lengths, target_lengths)
+    return state_posteriors(alphas, betas, emissions, log_likelihood(alphas, input_lengths, target_lengths))
+
+
+def _on_processor(log_probs: Tensor) -> Tensor:
+    log_probs = log_probs.detach().cpu()
+    return log_probs if log_probs.dtype == torch.float64 else log_probs.float()
 
 
 def _trellis(log_probs: Tensor, targets: Tensor, blank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Emissions (time, states), states (states,) and skips (states,) of one utterance, on the processor."""
-    log_probs = log_probs.detach().cpu()
-    log_probs = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
+    log_probs = _on_processor(log_probs)
     states, may_skip = extend_targets(targets.cpu()[None], torch.tensor([len(targets)]), blank)
     return log_probs[:, states[0]], states[0], may_skip[0]
 

@@ -20,7 +20,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of a polynomial that brings singular values up to 1 close to 1 in five steps (Jordan 2024, "Muon")."""
 QUIET = 0.1
 """What the answers are multiplied by before anything has been learnt. They are noise then, of a mean square of 1, and
-at full strength they would drown what attention over the window says: CTC waits much longer for its first letters."""
+at full strength they would drown what attention over the window says."""
 
 
 # ------------------------------------------------------------------------------------------------ the network

@@ -18,13 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from asr_tutorial.ctc.loss import (
-    backward_scores,
-    extend_targets,
-    forward_scores,
-    log_likelihood,
-    state_posteriors,
-)
+from asr_tutorial.ctc import path_posteriors
 from asr_tutorial.masks import padding_mask
 
 TAIL = 0.5
@@ -80,12 +74,8 @@ def ctc_alphas(log_probs: Tensor, targets: Tensor, encoder_mask: Tensor, target_
         (batch, frames) without gradient; sums to the number of tokens, or to 0 where there are too few frames for them.
     """
     with torch.no_grad():
-        states, may_skip = extend_targets(targets, target_lengths, blank)  # (batch, 2 * length + 1)
-        emissions = log_probs.float().gather(2, states[:, None].expand(-1, log_probs.shape[1], -1))
         frames = encoder_mask.sum(dim=1)
-        before = forward_scores(emissions, may_skip)  # (batch, frames, states)
-        after = backward_scores(emissions, may_skip, frames, target_lengths)
-        posteriors = state_posteriors(before, after, emissions, log_likelihood(before, frames, target_lengths))
+        posteriors = path_posteriors(log_probs.float(), targets, frames, target_lengths, blank)
         real = encoder_mask[..., None] & padding_mask(target_lengths, targets.shape[1])[:, None]
         said = posteriors[..., 1::2].where(real, 0.0)  # (batch, frames, length): every second state is a token
         return (said / said.sum(dim=1, keepdim=True).clamp(min=LEAST)).sum(dim=2)
