@@ -960,7 +960,7 @@ else:
 # encoder are most of the work (`RESULTS.md` has both columns). The price is in the column WER: letters that do not know each other. Even CTC on the same encoder errs less here.
 #
 # And on real speech? `paraformer_mini_librispeech` began as the recogniser of chapter 11, whose results without a language model come first, and was trained for six
-# passes and a half over the same five hours. **Predict** the order: CTC, one pass, token by token. How will a language model that is missing show?
+# passes over the same five hours. **Predict** the order: CTC, one pass, token by token. How will a language model that is missing show?
 
 # %% tags=["nbval-ignore-output"]
 print(f"{'run':28}{'measured on':14}{'search':10}{'WER':>9}{'CER':>9}")
@@ -972,6 +972,9 @@ for name in ("mini_librispeech_recipe", "paraformer_mini_librispeech"):
             print(f"{name:28}{row['corpus']:14}{row['search']:10}{errors}")
 
 # %% [markdown]
+# One pass comes last. CTC needs no count, and token by token each letter knows those before it. In one pass a word is written by letters that do not know each other, and one wrong letter makes a wrong word: above CTC
+# on the same encoder the WER is higher by 14 points, the CER by 7.
+#
 # To train one yourself, on all of the data and from the beginning: `asr-tutorial train --config paraformer_tiny --code mine`.
 #
 # ## Deep dive: the predictor
