@@ -64,5 +64,5 @@ $(VENV)/.installed-course: pyproject.toml constraints.txt tools/install.sh
 
 # What the demo needs is part of this, so both are up to date afterwards.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt tools/install.sh
-	sh tools/install.sh $(VENV) "dev,wandb"
+	sh tools/install.sh $(VENV) "dev,serve,site,wandb"
 	touch $(VENV)/.installed $@

@@ -3,7 +3,7 @@
 #
 #     sh tools/install.sh VENV EXTRAS
 #
-# EXTRAS is empty for running and "dev,wandb" for developing. Two environment variables steer it:
+# EXTRAS is empty for running and "dev,serve,site,wandb" for developing. Two environment variables steer it:
 #   PYTHON        the interpreter to use (default: the first of python3, python3.13, ... that is 3.11 or newer)
 #   TORCH_INDEX   where torch comes from besides PyPI: "auto" (default), "none", or the URL of a package index.
 #                 PyPI's torch for Linux is the CUDA build, gigabytes that a machine without an Nvidia GPU cannot
