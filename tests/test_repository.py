@@ -23,6 +23,7 @@ from asr_tutorial.download import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = README + "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("install.md", "using.md"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MEGABYTE = 1_000_000
 
@@ -91,7 +92,7 @@ class TestReadme:
         assert {"demo", "test"} <= named
         assert named <= targets
 
-    @pytest.mark.parametrize("words", commands(README, "asr-tutorial"), ids=" ".join)
+    @pytest.mark.parametrize("words", commands(GUIDES, "asr-tutorial"), ids=" ".join)
     def test_every_command_is_understood(self, words: list[str]) -> None:
         """The command exists, has these options, and its other arguments have a place; nothing is run."""
         from asr_tutorial.cli import app
@@ -110,7 +111,7 @@ class TestReadme:
             assert words[-1] in CATALOGUE
 
     def test_every_configuration_exists(self) -> None:
-        pairs = [pair for words in commands(README, "asr-tutorial") for pair in pairwise(words)]
+        pairs = [pair for words in commands(GUIDES, "asr-tutorial") for pair in pairwise(words)]
         named = {value for key, value in pairs if key in ("--config", "config") and not value.endswith(".yaml")}
         assert "mini_librispeech" in named
         assert named <= set(available_configs())
