@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from asr_tutorial.cli import course, data, language_model, recognise
+from asr_tutorial.cli import course, data, language_model, recognise, serve
 from asr_tutorial.cli.common import (
     CodeName,
     Commands,
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(language_model.app, name="lm")
 app.add_typer(recognise.app)
+app.add_typer(serve.app)
 app.add_typer(course.app)
 
 ConfigName = Annotated[

@@ -13,7 +13,14 @@ batch), ``recognizer``, ``aligner`` (when each word was spoken), ``fusing`` (a l
 """
 
 from asr_tutorial.modes import evaluating
-from asr_tutorial.recognizer.decoding import FeatureBatch, check_search, decode_batch, default_options, default_search
+from asr_tutorial.recognizer.decoding import (
+    FeatureBatch,
+    check_search,
+    decode_batch,
+    decode_encoded,
+    default_options,
+    default_search,
+)
 from asr_tutorial.recognizer.inputs import MAX_SECONDS, MIN_SECONDS
 from asr_tutorial.recognizer.recognizer import Recognizer, load, pick_device
 from asr_tutorial.recognizer.results import (
@@ -44,6 +51,7 @@ __all__ = [
     "Transcript",
     "check_search",
     "decode_batch",
+    "decode_encoded",
     "default_options",
     "default_search",
     "evaluating",

@@ -76,27 +76,51 @@ def decode_batch(
     """
     search = search or default_search(model)
     check_search(model, search, options)
-    options = options or default_options(search)
     device = next(model.parameters()).device
-    blank, sos, eos = tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id
-    forbidden = (blank, tokenizer.pad_id, sos)
     with evaluating(model):
         encoder_out, encoder_mask = model.encode(batch.features.to(device), batch.feature_lengths.to(device))
-        frames = encoder_mask.sum(dim=1)  # (batch,)
-        if search == "ctc":
-            hypotheses = _best_paths(model.ctc_log_probs(encoder_out), frames, blank)
-        elif search == "prefix":
-            hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options, language_model)
-        elif search == "greedy":
-            hypotheses = [[best] for best in greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)]
-        elif search == "parallel":
-            hypotheses = [[best] for best in parallel_search(model, encoder_out, encoder_mask, (*forbidden, eos))]
-        else:
-            if search == "attention":
-                options = replace(options, ctc_weight=0.0)
-            hypotheses = joint_search(
-                model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options, language_model
-            )
+        return decode_encoded(model, tokenizer, encoder_out, encoder_mask, search, options, language_model)
+
+
+def decode_encoded(
+    model: SpeechTransformer,
+    tokenizer: Tokenizer,
+    encoder_out: Tensor,
+    encoder_mask: Tensor,
+    search: Search,
+    options: SearchOptions | None = None,
+    language_model: TokenModel | None = None,
+) -> list[Decoded]:
+    """Search in what the encoder heard, for those who need its states for other things too.
+
+    Args:
+        model: in evaluation mode, see :func:`asr_tutorial.modes.evaluating`.
+        tokenizer: the one that the model was trained with.
+        encoder_out: (batch, frames, d_model).
+        encoder_mask: (batch, frames), True = real.
+        search: as for :func:`decode_batch`, one that :func:`check_search` lets pass.
+        options: of a beam search.
+        language_model: as for :func:`decode_batch`.
+
+    Returns:
+        What was recognised of each utterance, in the order of the batch.
+    """
+    options = options or default_options(search)
+    blank, sos, eos = tokenizer.blank_id, tokenizer.sos_id, tokenizer.eos_id
+    forbidden = (blank, tokenizer.pad_id, sos)
+    frames = encoder_mask.sum(dim=1)  # (batch,)
+    if search == "ctc":
+        hypotheses = _best_paths(model.ctc_log_probs(encoder_out), frames, blank)
+    elif search == "prefix":
+        hypotheses = _prefix_beams(model.ctc_log_probs(encoder_out), frames, blank, eos, options, language_model)
+    elif search == "greedy":
+        hypotheses = [[best] for best in greedy_search(model, encoder_out, encoder_mask, sos, eos, forbidden)]
+    elif search == "parallel":
+        hypotheses = [[best] for best in parallel_search(model, encoder_out, encoder_mask, (*forbidden, eos))]
+    else:
+        if search == "attention":
+            options = replace(options, ctc_weight=0.0)
+        hypotheses = joint_search(model, encoder_out, encoder_mask, sos, eos, blank, forbidden, options, language_model)
     # Of CTC every frame is a decision; of the decoder every token, and, where it says one, the end of sentence too.
     decisions = [
         count if search in ("ctc", "prefix") else len(found[0].tokens) + (search != "parallel")

@@ -1,0 +1,78 @@
+"""What the routes share: the recogniser, its batcher, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from asr_tutorial.recognizer import Recognizer
+from asr_tutorial.serve.batching import Answer, DynamicBatcher
+from asr_tutorial.serve.engine import Engine, Heard, Question, Recording
+from asr_tutorial.serve.explain import explain
+from asr_tutorial.serve.metrics import Metrics
+from asr_tutorial.serve.settings import Settings
+
+log = logging.getLogger(__name__)
+PREPARING = 2
+"""Threads that read sound and JSON while the batcher's thread has the model."""
+
+
+class Service:
+    """A recogniser at work for many callers.
+
+    Args:
+        recognizer: loaded.
+        settings: of the service.
+    """
+
+    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
+        self.recognizer, self.settings = recognizer, settings
+        self.engine = Engine(recognizer, settings.max_seconds)
+        self.batcher = DynamicBatcher(
+            self.run,
+            settings.max_batch,
+            settings.max_wait_ms / 1000,
+            settings.queue,
+            on_batch=lambda size: self.metrics.batch_size.observe(size),
+        )
+        self.metrics = Metrics(lambda: len(self.batcher.waiting))
+        self.executor = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
+
+    @property
+    def stopping(self) -> bool:
+        return self.batcher.stopping
+
+    def run(self, question: Hashable, recordings: list[Recording]) -> list[tuple[Heard, dict[str, Any]]]:
+        """Answer a question about recordings: what was heard, and what explains it, if that is asked for."""
+        assert isinstance(question, Question)
+        heard = self.engine.recognise(question, recordings)
+        if not question.explain:
+            return [(found, {}) for found in heard]
+        return [
+            (found, explain(self.engine, recording, found.decoded.text))
+            for found, recording in zip(heard, recordings, strict=True)
+        ]
+
+    async def answer(self, question: Question, recording: Recording, timeout: float) -> Answer:
+        """The batcher's answer to a question about a recording, counted.
+
+        Raises:
+            ServiceError: 429, 503 or 504.
+        """
+        answer = await self.batcher.submit(recording, question, recording.seconds, timeout)
+        self.metrics.waits.observe(answer.queue_seconds)
+        self.metrics.compute.observe(answer.compute_seconds)
+        self.metrics.audio.inc(recording.seconds)
+        return answer
+
+    async def close(self) -> None:
+        """Finish the batch that runs, if it takes no longer than the settings allow; nobody else is answered."""
+        try:
+            async with asyncio.timeout(self.settings.grace):
+                await self.batcher.stop()
+        except TimeoutError:
+            log.warning("a batch was still running after %g s and is given up", self.settings.grace)
+        self.executor.shutdown(wait=False, cancel_futures=True)
