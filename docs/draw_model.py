@@ -79,19 +79,22 @@ def waveform(x: float, y: float, width: float, height: float) -> str:
 def mel_picture(x: float, y: float, width: float, height: float) -> str:
     """The same syllables over time and frequency: bands of energy that move."""
     columns, rows = 30, 12
-    cells = []
+    wide, high = width / columns, height / rows
+    strips: dict[str, list[str]] = {}  # one path for all cells of the same shade: a rectangle each would be long
     for column in range(columns):
         loudness = math.sin(3 * math.pi * (column + 0.5) / columns) ** 2
         for row in range(rows):
             formants = (2.5 + math.sin(column / 4), 6.5 + 1.5 * math.cos(column / 5), 10.0)
             energy = loudness * sum(math.exp(-((row - formant) ** 2) / 1.2) for formant in formants)
-            opacity = min(1.0, 0.06 + 0.9 * energy)
-            left, top = x + width * column / columns, y + height * (1 - (row + 1) / rows)
-            cells.append(
-                f'<rect class="cell" x="{left:.1f}" y="{top:.1f}" width="{width / columns:.1f}" '
-                f'height="{height / rows:.1f}" fill-opacity="{opacity:.2f}"/>'
-            )
-    return "".join(cells)
+            left, top = x + wide * column, y + height - high * (row + 1)
+            shade = f"{min(1.0, 0.9 * energy):.1f}"
+            strips.setdefault(shade, []).append(f"M{left:.1f} {top:g}h{wide:.1f}v{high:g}h-{wide:.1f}z")
+    faint = f'<rect class="cell" x="{x}" y="{y}" width="{width}" height="{height}" fill-opacity="0.06"/>'
+    return faint + "".join(
+        f'<path class="cell" d="{"".join(cells)}" fill-opacity="{shade}"/>'
+        for shade, cells in sorted(strips.items())
+        if float(shade) > 0
+    )
 
 
 def sound() -> list[str]:

@@ -1,13 +1,19 @@
 """Chapters, notebooks and solutions are what the library and the chapters' texts make of them."""
 
+import base64
+import io
 import re
 import runpy
 import shutil
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
+from asr_tutorial import plots
 from asr_tutorial.course.manifest import CHAPTERS, REPOSITORY, all_exercises, load_course
 
 SCRIPT = str(REPOSITORY / "tools" / "notebooks.py")
@@ -96,6 +102,42 @@ def test_a_solution_has_outputs_without_errors(chapter):
     assert all(cell.execution_count is not None for cell in cells), "strict nbval compares nothing in such a cell"
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     assert path.stat().st_size < LARGEST
+
+
+@each_chapter
+def test_pictures_and_sound_of_a_solution_are_small(chapter):
+    notebook = nbformat.read(REPOSITORY / "solutions" / f"{chapter.name}.ipynb", as_version=4)
+    before = nbformat.writes(notebook)
+    tools.make_outputs_small(notebook)
+    assert nbformat.writes(notebook) == before, "run `python tools/notebooks.py --execute` for this chapter"
+
+
+def test_outputs_are_made_small_and_stay_true():
+    samples = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+    figure = plots.mel(np.random.default_rng(0).normal(size=(120, 80)))
+    picture, sound = io.BytesIO(), io.BytesIO()
+    figure.savefig(picture, format="png")
+    soundfile.write(sound, samples, 16_000, format="WAV")
+    page = (
+        f'<audio><source src="data:audio/wav;base64,{base64.b64encode(sound.getvalue()).decode()}" type="audio/wav" />'
+    )
+    data = {"image/png": base64.b64encode(picture.getvalue()).decode() + "\n", "text/html": page}
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data=data)])
+    tools.make_outputs_small(nbformat.v4.new_notebook(cells=[cell]))
+
+    small = base64.b64decode(cell.outputs[0].data["image/png"])
+    assert len(small) < 0.7 * len(picture.getvalue())
+    both = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float) for png in (picture.getvalue(), small)]
+    assert np.sqrt(((both[0] - both[1]) ** 2).mean()) < 2
+
+    encoded = re.fullmatch(
+        r'<audio><source src="data:audio/mpeg;base64,(.+)" type="audio/mpeg" />', cell.outputs[0].data["text/html"]
+    )
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded[1])))
+    assert rate == 16_000
+    assert len(encoded[1]) < 0.4 * len(page)
+    assert abs(heard.std() / samples.std() - 1) < 0.05
+    assert np.abs(np.fft.rfft(heard)).argmax() * rate / len(heard) == pytest.approx(440, abs=1)
 
 
 @each_chapter

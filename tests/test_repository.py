@@ -16,6 +16,7 @@ import pytest
 import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import asr_tutorial
 from asr_tutorial.config import available_configs
@@ -53,6 +54,11 @@ class TestTrackedTree:
         large = [f"{file.relative_to(ROOT)}: {size / MEGABYTE:.1f} MB" for file, size in sizes.items() if size > 17e6]
         assert not large
         assert sum(sizes.values()) <= 50 * MEGABYTE
+
+    def test_pictures_have_a_palette(self) -> None:
+        pictures = [file for file in tracked_files() if file.suffix == ".png"]
+        large = [str(file.relative_to(ROOT)) for file in pictures if Image.open(file).mode != "P"]
+        assert not large, "run `python tools/pictures.py` with these"
 
     def test_no_path_of_one_machine(self) -> None:
         # Put together here, so that this file does not hold what it looks for.
