@@ -34,6 +34,7 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds to an answer; 504 afterwards.")] = 30.0,
     max_seconds: Annotated[float, typer.Option(help="Longest recording.")] = 60.0,
     max_bytes: Annotated[int, typer.Option(help="Largest body of a request.")] = 16 * 2**20,
+    max_streams: Annotated[int, typer.Option(help="Most people who speak to it at a time.")] = 8,
     grace: Annotated[float, typer.Option(help="Seconds to finish when told to stop.")] = 10.0,
     device: Device = "auto",
     code: Code = CodeName.ours,
@@ -69,6 +70,7 @@ def serve(
             timeout=timeout,
             max_seconds=max_seconds,
             max_bytes=max_bytes,
+            max_streams=max_streams,
             grace=grace,
         )
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,14 +17,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from asr_tutorial.recognizer import MAX_SECONDS, Recognizer, load
-from asr_tutorial.serve.batching import Answer
-from asr_tutorial.serve.engine import Heard, Question, Recording
 from asr_tutorial.serve.errors import ServiceError, too_late
 from asr_tutorial.serve.limits import too_long
+from asr_tutorial.serve.live import Streams
 from asr_tutorial.serve.middleware import Accounts, BoundedBody
 from asr_tutorial.serve.requests import read_request
 from asr_tutorial.serve.schemas import ErrorAnswer, Explanation, Health, Transcription, request_body
-from asr_tutorial.serve.service import Service
+from asr_tutorial.serve.service import Service, transcription
 from asr_tutorial.serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,31 +58,33 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     if recognizer is None:
         recognizer = load(settings.checkpoint, settings.device, settings.lm)
     service = Service(recognizer, settings)
+    streams = Streams(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.batcher.start()
         yield
         await service.close()
+        streams.executor.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="asr_tutorial", version=version("asr-tutorial"), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
-    _add_routes(app, service)
+    _add_routes(app, service, streams)
     _add_error_handlers(app)
     app.add_middleware(BoundedBody, max_bytes=settings.max_bytes, timeout=settings.timeout)
     app.add_middleware(Accounts, service=service)
     return app
 
 
-def _add_routes(app: FastAPI, service: Service) -> None:
+def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
     engine, settings = service.engine, service.settings
     model = service.recognizer.model
     longest = round(min(MAX_SECONDS, settings.max_seconds) / service.recognizer.frame_seconds)
     body = {"requestBody": request_body(engine.n_mels, longest, list(model.searches))}
 
-    async def ask(request: Request, explain: bool) -> tuple[Question, Recording, Answer, float]:
+    async def ask(request: Request, explain: bool) -> dict[str, Any]:
         arrived = time.monotonic()
         service.batcher.admit()
         question, recording = await read_request(request, engine, service.executor, explain)
@@ -93,17 +94,17 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         if left <= 0:
             raise too_late(settings.timeout)
         answer = await service.answer(question, recording, left)
-        return question, recording, answer, arrived
+        return transcription(question.search, recording.seconds, answer, arrived)
 
     @app.post("/transcribe", response_model=Transcription, responses=ERRORS, openapi_extra=body)
     async def transcribe(request: Request) -> Response:
         """Write down what is said in a sound file, or in features."""
-        return JSONResponse(_transcription(*await ask(request, explain=False)))
+        return JSONResponse(await ask(request, explain=False))
 
     @app.post("/explain", response_model=Explanation, responses=ERRORS, openapi_extra=body)
     async def explain(request: Request) -> Response:
         """The same, with numbers for pictures and other searches beside it; for recordings of at most 30 s."""
-        return JSONResponse(_transcription(*await ask(request, explain=True)))
+        return JSONResponse(await ask(request, explain=True))
 
     @app.get("/health", response_model=Health, responses={503: {"model": Health, "description": "About to stop."}})
     async def health(response: Response) -> dict[str, Any]:
@@ -126,7 +127,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             "frame_shift": recognizer.frame_seconds,
             "max_seconds": settings.max_seconds,
             "max_bytes": settings.max_bytes,
+            "streams": streams.open,
+            "max_streams": settings.max_streams,
         }
+
+    app.add_api_websocket_route("/stream", streams.serve)
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
@@ -140,26 +145,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return FileResponse(PAGE / "index.html")
 
     app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
-
-
-def _transcription(question: Question, recording: Recording, answer: Answer, arrived: float) -> dict[str, Any]:
-    """The answer as plain values; ``vars`` and not a model, for it is ours and needs no check."""
-    heard, explanation = cast(tuple[Heard, dict[str, Any]], answer.result)
-    return {
-        "text": heard.decoded.text,
-        "confidence": heard.confidence,
-        "words": [vars(word) for word in heard.words],
-        "duration": recording.seconds,
-        "search": question.search,
-        "nbest": [vars(alternative) for alternative in heard.decoded.n_best],
-        "timing": {
-            "queue_ms": round(1000 * answer.queue_seconds, 3),
-            "compute_ms": round(1000 * answer.compute_seconds, 3),
-            "total_ms": round(1000 * (time.monotonic() - arrived), 3),
-            "batch_size": answer.batch_size,
-        },
-        **explanation,
-    }
 
 
 REMEDIES = {

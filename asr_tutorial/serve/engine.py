@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,14 +170,10 @@ class Engine:
             found.update(zip(group, self._recognise([pieces[index] for index in group], question), strict=True))
         results, first = [], 0
         for recording in recordings:
-            parts = [found[first + number] for number in range(len(recording.pieces))]
+            parts = [Heard(*found[first + number]) for number in range(len(recording.pieces))]
             first += len(parts)
             n_best = question.options.n_best if question.options else 1
-            decoded = joined([part for part, _ in parts], [len(piece) for piece in recording.pieces], n_best)
-            words = [
-                _moved(word, start) for (_, words), start in zip(parts, recording.starts, strict=True) for word in words
-            ]
-            results.append(Heard(decoded, words))
+            results.append(together(parts, recording.starts, [len(piece) for piece in recording.pieces], n_best))
         return results
 
     def _recognise(self, pieces: list[Tensor], question: Question) -> list[tuple[Decoded, list[TimedWord]]]:
@@ -216,6 +213,12 @@ class Engine:
             )
             for word, members in zip(decoded.words, word_positions(tokenizer, ids), strict=True)
         ]
+
+
+def together(parts: Sequence[Heard], starts: Sequence[float], frames: Sequence[int], n_best: int) -> Heard:
+    """One result of those of consecutive pieces, which begin at ``starts`` seconds and have so many frames."""
+    decoded = joined([part.decoded for part in parts], list(frames), n_best)
+    return Heard(decoded, [_moved(word, s) for part, s in zip(parts, starts, strict=True) for word in part.words])
 
 
 def _moved(word: TimedWord, seconds: float) -> TimedWord:

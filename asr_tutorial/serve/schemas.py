@@ -138,6 +138,8 @@ class Health(BaseModel):
     frame_shift: float
     max_seconds: float
     max_bytes: int
+    streams: int = Field(description="People who speak to it by /stream.")
+    max_streams: int
 
 
 class Problem(BaseModel):

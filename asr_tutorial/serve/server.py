@@ -12,6 +12,7 @@ import uvicorn
 
 from asr_tutorial.errors import UserError
 from asr_tutorial.serve.app import create_app
+from asr_tutorial.serve.live import LARGEST_MESSAGE
 from asr_tutorial.serve.service import Service
 from asr_tutorial.serve.settings import Settings
 
@@ -50,7 +51,11 @@ def serve(settings: Settings) -> None:
     listening = _listen(settings.host, settings.port)
     app = create_app(settings)
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=max(1, round(settings.grace)), server_header=False
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+        server_header=False,
+        ws_max_size=2 * LARGEST_MESSAGE,  # the route refuses above the half of it, with a sentence
     )
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from asr_tutorial.recognizer import Recognizer
 from asr_tutorial.serve.batching import Answer, DynamicBatcher
@@ -76,3 +77,23 @@ class Service:
         except TimeoutError:
             log.warning("a batch was still running after %g s and is given up", self.settings.grace)
         self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+def transcription(search: str, seconds: float, answer: Answer, arrived: float) -> dict[str, Any]:
+    """The answer as plain values; ``vars`` and not a model, for it is ours and needs no check."""
+    heard, explanation = cast(tuple[Heard, dict[str, Any]], answer.result)
+    return {
+        "text": heard.decoded.text,
+        "confidence": heard.confidence,
+        "words": [vars(word) for word in heard.words],
+        "duration": seconds,
+        "search": search,
+        "nbest": [vars(alternative) for alternative in heard.decoded.n_best],
+        "timing": {
+            "queue_ms": round(1000 * answer.queue_seconds, 3),
+            "compute_ms": round(1000 * answer.compute_seconds, 3),
+            "total_ms": round(1000 * (time.monotonic() - arrived), 3),
+            "batch_size": answer.batch_size,
+        },
+        **explanation,
+    }

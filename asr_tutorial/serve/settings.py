@@ -24,6 +24,7 @@ class Settings:
         timeout: seconds from a request's arrival to its answer; 504 afterwards.
         max_seconds: longest recording in seconds.
         max_bytes: largest body of a request in bytes.
+        max_streams: most people who speak to it at a time, by ``/stream``.
         grace: seconds that a service which is told to stop may take for what it is doing.
 
     Raises:
@@ -41,6 +42,7 @@ class Settings:
     timeout: float = 30.0
     max_seconds: float = 60.0
     max_bytes: int = 16 * 2**20
+    max_streams: int = 8
     grace: float = 10.0
 
     def __post_init__(self) -> None:
@@ -51,6 +53,7 @@ class Settings:
         _check("--timeout", self.timeout, 0.1, 3_600)
         _check("--max-seconds", self.max_seconds, 1, 3_600)
         _check("--max-bytes", self.max_bytes, 1_000, 2**30)
+        _check("--max-streams", self.max_streams, 1, 256)
         _check("--grace", self.grace, 0, 3_600)
 
 
