@@ -22,7 +22,7 @@ from typing import Any
 from common import ROOT, significant
 
 from asr_tutorial.course.manifest import load_course
-from asr_tutorial.course.mistakes import variants
+from asr_tutorial.course.versions import variants
 from asr_tutorial.training.run import environment
 
 CORPUS = "tinyspeech/test"

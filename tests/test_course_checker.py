@@ -7,8 +7,9 @@ import pytest
 from asr_tutorial.course import checker as checker_module
 from asr_tutorial.course.checker import Checker, Feedback
 from asr_tutorial.course.manifest import find_exercise
-from asr_tutorial.course.mistakes import agree, mutants, outputs, read_cells, variants
+from asr_tutorial.course.mistakes import agree, outputs
 from asr_tutorial.course.source import solution, stub
+from asr_tutorial.course.versions import mutants, read_cells, variants
 
 SCORES = find_exercise("1.1")
 OURS = solution(SCORES, SCORES.path.read_text(encoding="utf-8"))

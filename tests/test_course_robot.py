@@ -14,7 +14,7 @@ import torch
 from nbclient import NotebookClient
 
 from asr_tutorial.course.manifest import REPOSITORY, find_exercise, load_course
-from asr_tutorial.course.mistakes import mutants, variants
+from asr_tutorial.course.versions import mutants, variants
 
 LAST_WHOLE = 6
 """Up to this chapter the robot runs every cell with its own answers. Later ones have long trainings: there it runs

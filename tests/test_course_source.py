@@ -5,7 +5,18 @@ import ast
 import pytest
 
 from asr_tutorial.course.manifest import Exercise, all_exercises, find_exercise, load_course
-from asr_tutorial.course.source import CellError, find_source, parts, same_code, solution, splice, started, stub
+from asr_tutorial.course.source import (
+    CellError,
+    find_source,
+    parts,
+    same_bodies,
+    same_code,
+    solution,
+    splice,
+    started,
+    stub,
+)
+from asr_tutorial.course.versions import planted
 from asr_tutorial.errors import CourseError
 
 LIBRARY = '''"""A module."""
@@ -126,6 +137,11 @@ class TestStub:
             "splicing ours in changes nothing"
         )
         spliced = splice(library, {exercise: blank})
+        if exercise.planted:
+            wrong = splice(library, {exercise: planted(exercise).code})
+            assert same_bodies(spliced, wrong), "the stub does what the planted mistake does"
+            assert not same_bodies(spliced, library)
+            return
         assert spliced.count(f'NotImplementedError("exercise {exercise.id}")') == len(exercise.names)
 
 

@@ -15,8 +15,8 @@ from asr_tutorial.course.checker import Feedback
 from asr_tutorial.course.classroom import Submission
 from asr_tutorial.course.finder import install, kept_cells
 from asr_tutorial.course.manifest import REPOSITORY, find_exercise, load_course
-from asr_tutorial.course.mistakes import mutants, variants
 from asr_tutorial.course.source import solution, stub
+from asr_tutorial.course.versions import mutants, variants
 from asr_tutorial.course.workspace import Workspace, code_cells
 from asr_tutorial.errors import CourseError
 

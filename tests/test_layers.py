@@ -36,7 +36,7 @@ LAYERS: list[tuple[str, set[str]]] = [
         },
     ),
     ("recognition", {"search", "recognizer"}),
-    ("training", {"training", "progressive"}),
+    ("training", {"training", "progressive", "clinic"}),
     ("course", {"course"}),
     ("programs", {"cli", "demo", "recipe", "serve", "__main__"}),
 ]

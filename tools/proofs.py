@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from asr_tutorial.course.checker import Checker
 from asr_tutorial.course.manifest import Exercise, all_exercises, find_exercise
-from asr_tutorial.course.mistakes import mutants, variants
 from asr_tutorial.course.source import solution, stub
+from asr_tutorial.course.versions import mutants, variants
 
 NAMED_SHARE = 0.8
 LEAST_MUTANTS = 3
@@ -51,10 +51,9 @@ def prove(exercise: Exercise, checker: Checker) -> Proof:
             proof.problems.append(problem)
         return condition
 
-    # Without the line that marks it as the stub, so that its tests run instead of "not started".
-    blank = stub(exercise, library).replace(
-        f'raise NotImplementedError("exercise {exercise.id}")', "raise NotImplementedError"
-    )
+    # Without the words that mark it as the stub, so that its tests run instead of "not started".
+    blank = stub(exercise, library).replace(f'@exercise("{exercise.id}")', "")
+    blank = blank.replace(f'raise NotImplementedError("exercise {exercise.id}")', "raise NotImplementedError")
     answer = checker.check(exercise, blank)
     proof.stub_fails = note(
         not answer.right and not checker.check(exercise, stub(exercise, library)).right, "the stub passes"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check", "exercise", "here", "show"]
+__all__ = ["admit", "check", "exercise", "here", "show"]
 
 
 def __getattr__(name: str) -> Any:

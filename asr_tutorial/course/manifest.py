@@ -27,6 +27,7 @@ class Exercise:
         minutes: what a learner needs, about.
         difficulty: 1 to 5.
         core: whether it belongs to the chapter's core.
+        planted: for something to be repaired: the mutant of this name stands in the cell instead of a blank.
         append: a line put at the end of the module when the learner's version is in use.
         imports: modules that its tests need and that take long to import; a worker has them before it checks.
         hints: from a nudge to nearly the answer.
@@ -40,6 +41,7 @@ class Exercise:
     minutes: int
     difficulty: int
     core: bool = True
+    planted: str = ""
     append: str = ""
     imports: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()

@@ -7,57 +7,18 @@ answer whose outputs are those of a mutant is the same mistake, however it is wr
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from asr_tutorial.course.manifest import REPOSITORY, Exercise
+from asr_tutorial.course.manifest import Exercise
 from asr_tutorial.course.source import solution, splice
+from asr_tutorial.course.versions import mutants
 
-MUTANTS = REPOSITORY / "tests" / "mutants"
-VARIANTS = REPOSITORY / "tests" / "variants"
 TOLERANCE = 1e-4
 
 Probe = Callable[[ModuleType], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One version of an exercise from a file of several: ``# %% kind name``, a comment, and the code."""
-
-    kind: str
-    name: str
-    sentence: str
-    code: str
-
-
-def read_cells(path: Path) -> list[Cell]:
-    """The cells of a file of mutants or variants; none where there is no file."""
-    if not path.is_file():
-        return []
-    cells = []
-    for block in re.split(r"^# %% *", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        head, *lines = block.splitlines()
-        kind, _, name = head.strip().partition(" ")
-        comment = []
-        while lines and lines[0].startswith("#"):
-            comment.append(lines.pop(0).lstrip("# ").rstrip())
-        cells.append(Cell(kind, name or kind, " ".join(comment), "\n".join(lines).strip() + "\n"))
-    return cells
-
-
-def mutants(exercise: Exercise, kind: str = "mutant") -> list[Cell]:
-    """The wrong versions of an exercise; kind ``rewritten`` gives the second copy of each."""
-    return [cell for cell in read_cells(MUTANTS / f"{exercise.id}.py") if cell.kind == kind]
-
-
-def variants(exercise: Exercise) -> list[Cell]:
-    """Right answers that were written independently of the library."""
-    return read_cells(VARIANTS / f"{exercise.id}.py")
 
 
 def recognise(exercise: Exercise, module: ModuleType) -> dict[str, str] | None:
@@ -71,10 +32,10 @@ def recognise(exercise: Exercise, module: ModuleType) -> dict[str, str] | None:
     if probe is None:
         return None
     theirs = outputs(probe, module)
-    if agree(theirs, outputs(probe, _variant_module(exercise, None))):
+    if agree(theirs, outputs(probe, version(exercise, None))):
         return None
     for mutant in mutants(exercise):
-        if agree(theirs, outputs(probe, _variant_module(exercise, mutant.code))):
+        if agree(theirs, outputs(probe, version(exercise, mutant.code))):
             return {"name": mutant.name, "sentence": mutant.sentence}
     return None
 
@@ -126,7 +87,7 @@ def _probe(exercise: Exercise) -> Probe | None:
     return None
 
 
-def _variant_module(exercise: Exercise, code: str | None) -> ModuleType:
+def version(exercise: Exercise, code: str | None) -> ModuleType:
     """The exercise's module with some version of the exercise in it, ours for None, beside the one in use."""
     library = exercise.path.read_text(encoding="utf-8")
     text = splice(library, {exercise: solution(exercise, library) if code is None else code})

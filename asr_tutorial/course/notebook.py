@@ -1,4 +1,4 @@
-"""What a chapter's notebook imports: ``exercise``, ``check``, ``here`` and ``show``."""
+"""What a chapter's notebook imports: ``exercise``, ``check``, ``here``, ``show`` and ``admit``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from asr_tutorial.course.checker import CHECKER
 from asr_tutorial.course.finder import find_workspace, install, kept_cells
 from asr_tutorial.course.manifest import CHAPTERS, PACKAGE, REPOSITORY, Exercise, find_exercise
+from asr_tutorial.course.mistakes import version
 from asr_tutorial.course.source import find_source, parts, solution
+from asr_tutorial.course.versions import planted
 from asr_tutorial.course.workspace import Workspace
 from asr_tutorial.errors import CourseError
 
@@ -67,6 +69,16 @@ def check(number: str) -> Any:
     module = importlib.import_module(found.module)
     objects = tuple(getattr(module, name) for name in found.objects)
     return objects[0] if len(objects) == 1 else objects
+
+
+def admit(number: str) -> ModuleType:
+    """The script of an exercise as it came in, with the planted mistake, beside the library's own.
+
+    Raises:
+        CourseError: nothing is planted in this exercise.
+    """
+    found = find_exercise(number)
+    return version(found, planted(found).code)
 
 
 def show(name: str) -> None:

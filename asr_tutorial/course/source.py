@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asr_tutorial.course.manifest import Exercise
+from asr_tutorial.course.versions import planted
 from asr_tutorial.errors import CourseError
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -27,12 +28,15 @@ class CellError(CourseError):
 def stub(exercise: Exercise, library: str) -> str:
     """The cell that a learner starts from.
 
-    Signatures, decorators, docstrings and the checks that open a body stay; the rest is left to the learner.
+    Signatures, decorators, docstrings and the checks that open a body stay; the rest is left to the learner. Where a
+    mistake is planted, its body is there to be repaired.
 
     Args:
         exercise: which functions.
         library: source text of the exercise's module.
     """
+    if exercise.planted:
+        return _cell(exercise, library, blank=True, body_of=planted(exercise).code)
     return _cell(exercise, library, blank=True)
 
 
@@ -41,12 +45,15 @@ def solution(exercise: Exercise, library: str) -> str:
     return _cell(exercise, library, blank=False)
 
 
-def _cell(exercise: Exercise, library: str, blank: bool) -> str:
-    tree = ast.parse(library)
+def _cell(exercise: Exercise, library: str, blank: bool, body_of: str = "") -> str:
+    tree, other = ast.parse(library), ast.parse(body_of)
     parts = []
     for name in exercise.objects:
         wanted = [full for full in exercise.names if full.split(".")[0] == name]
         texts = [_function_text(exercise, library, _find(tree, full, exercise), blank) for full in wanted]
+        if body_of:
+            bodies = [_body(body_of, _find_in_cell(other, full, exercise)) for full in wanted]
+            texts = [text.replace(_blank(exercise), body) for text, body in zip(texts, bodies, strict=True)]
         if wanted == [name]:
             parts.append(texts[0])
         else:
@@ -68,7 +75,18 @@ def _function_text(exercise: Exercise, library: str, node: Function, blank: bool
     while head[-1].lstrip().startswith("#") or not head[-1].strip():
         head.pop()
     indent = " " * (node.col_offset + 4)
-    return textwrap.dedent("\n".join([*head, f'{indent}raise NotImplementedError("exercise {exercise.id}")']))
+    return textwrap.dedent("\n".join([*head, indent + _blank(exercise)]))
+
+
+def _blank(exercise: Exercise) -> str:
+    return f'raise NotImplementedError("exercise {exercise.id}")'
+
+
+def _body(text: str, node: Function) -> str:
+    """The statements of a function, comments between them included, indented but for the first line."""
+    first, last = node.body[0], node.body[-1]
+    lines = text.splitlines()[first.lineno - 1 : last.end_lineno]
+    return textwrap.indent(textwrap.dedent("\n".join(lines)), "    ").lstrip()
 
 
 def _opening(node: Function) -> list[Statement]:
@@ -104,6 +122,10 @@ def started(exercise: Exercise, cell: str) -> bool:
         tree = ast.parse(cell)
     except SyntaxError:
         return True
+    if exercise.planted:
+        # A mutant has the same bodies, but nobody has marked it as the cell of an exercise.
+        as_it_came = stub(exercise, exercise.path.read_text(encoding="utf-8"))
+        return not (any(map(_is_mark, _decorators(tree))) and same_bodies(cell, as_it_came))
     left = f"raise NotImplementedError('exercise {exercise.id}')"
     return not any(isinstance(node, ast.Raise) and ast.unparse(node) == left for node in ast.walk(tree))
 
@@ -114,6 +136,20 @@ def same_code(first: str, second: str) -> bool:
         return ast.dump(ast.parse(first)) == ast.dump(ast.parse(second))
     except SyntaxError:
         return first == second
+
+
+def same_bodies(first: str, second: str) -> bool:
+    """Whether the functions of two cells do the same, statement by statement; docstrings make no difference."""
+
+    def bodies(text: str) -> list[str]:
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        return [ast.dump(ast.Module(node.body[ast.get_docstring(node) is not None :], [])) for node in functions]
+
+    return bodies(first) == bodies(second)
+
+
+def _decorators(tree: ast.Module) -> list[ast.expr]:
+    return [each for node in tree.body if isinstance(node, Function | ast.ClassDef) for each in node.decorator_list]
 
 
 @dataclass

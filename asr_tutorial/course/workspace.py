@@ -14,7 +14,6 @@ Nothing here is ever overwritten without a backup, and a notebook that the learn
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
@@ -33,7 +32,7 @@ from asr_tutorial.course.manifest import (
     find_exercise,
     load_course,
 )
-from asr_tutorial.course.source import same_code, solution, splice, started, stub
+from asr_tutorial.course.source import same_bodies, same_code, solution, splice, started, stub
 from asr_tutorial.errors import CourseError
 
 SUFFIXES = (".ipynb", ".py")
@@ -173,7 +172,7 @@ class Workspace:
         path = self.mine / f"{exercise.id}.py"
         if path.is_file():
             ours = solution(exercise, exercise.path.read_text(encoding="utf-8"))
-            return "borrowed" if _same_answer(path.read_text(encoding="utf-8"), ours) else "mine"
+            return "borrowed" if same_bodies(path.read_text(encoding="utf-8"), ours) else "mine"
         result = self._state().get("results", {}).get(exercise.id, "not started")
         return result if result == "not started" else "borrowed"
 
@@ -243,16 +242,6 @@ class Workspace:
 
     def _short(self, path: Path) -> str:
         return str(path.relative_to(self.folder.parent))
-
-
-def _same_answer(cell: str, ours: str) -> bool:
-    """Whether a cell's functions are ours; a rewritten docstring makes no difference."""
-
-    def bodies(text: str) -> list[str]:
-        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-        return [ast.dump(ast.Module(node.body[ast.get_docstring(node) is not None :], [])) for node in functions]
-
-    return bodies(cell) == bodies(ours)
 
 
 def code_cells(path: Path) -> list[str]:
