@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import MAX_SECONDS, Recognizer, load
 from asr_tutorial.serve.errors import ServiceError, too_late
 from asr_tutorial.serve.limits import too_long
@@ -81,6 +82,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
 def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
     engine, settings = service.engine, service.settings
     model = service.recognizer.model
+    parameters = count_parameters(model)
     longest = round(min(MAX_SECONDS, settings.max_seconds) / service.recognizer.frame_seconds)
     body = {"requestBody": request_body(engine.n_mels, longest, list(model.searches))}
 
@@ -115,6 +117,7 @@ def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
         return {
             "status": "stopping" if service.stopping else "ok",
             "model": recognizer.config.name,
+            "parameters": parameters,
             "version": app.version,
             "queue": len(service.batcher.waiting),
             "queue_limit": settings.queue,
@@ -122,6 +125,7 @@ def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
             "device": str(recognizer.device),
             "searches": list(model.searches),
             "language_model": settings.lm.name if settings.lm is not None else None,
+            "streaming": any(getattr(route, "path", "") == "/stream" for route in app.routes),
             "sample_rate": recognizer.sample_rate,
             "n_mels": engine.n_mels,
             "frame_shift": recognizer.frame_seconds,

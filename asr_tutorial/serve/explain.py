@@ -43,8 +43,14 @@ def explain(engine: Engine, recording: Recording, text: str) -> dict[str, Any]:
     """
     recognizer = engine.recognizer
     features = recording.pieces[0]
+    settings = recognizer.config.features
     return {
-        "mel": {**picture(features), "frame_shift": recognizer.frame_seconds},
+        "mel": {
+            **picture(features),
+            "frame_shift": recognizer.frame_seconds,
+            "low_hz": settings.low_freq,
+            "high_hz": settings.high_freq if settings.high_freq > 0 else settings.sample_rate / 2 + settings.high_freq,
+        },
         "alignment": _alignment(recognizer, features, text),
         "attention": _attention(recognizer, features, text),
         "comparison": _comparison(engine, features),

@@ -73,6 +73,8 @@ class Picture(BaseModel):
 
 class Mel(Picture):
     frame_shift: float = Field(description="Seconds from one frame (row) to the next.")
+    low_hz: float = Field(description="Lower edge of the first band.")
+    high_hz: float = Field(description="Upper edge of the last band.")
 
 
 class TokenSpan(BaseModel):
@@ -126,6 +128,7 @@ class Explanation(Transcription):
 class Health(BaseModel):
     status: str = Field(description="``ok`` or ``stopping``.")
     model: str
+    parameters: int = Field(description="Weights of the model.")
     version: str
     queue: int = Field(description="Requests that wait.")
     queue_limit: int
@@ -133,6 +136,7 @@ class Health(BaseModel):
     device: str
     searches: list[str] = Field(description="The first one is the default.")
     language_model: str | None
+    streaming: bool = Field(description="Whether the WebSocket /stream is there.")
     sample_rate: int
     n_mels: int
     frame_shift: float
