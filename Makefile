@@ -8,8 +8,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 WORKERS = 2
 
-# One thread per process: two test processes with a thread pool each would fight over the cores.
-TEST_ENV = OMP_NUM_THREADS=1
+# One thread per process: two test processes with a thread pool each would fight over the cores. And compiled modules are
+# kept, whatever the environment says: hundreds of processes would compile torch again, two seconds each.
+TEST_ENV = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: help demo course test check lint notebooks proofs clean
 
