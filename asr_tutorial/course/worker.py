@@ -10,6 +10,7 @@ The learner's code never runs in this process, only in the children.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import json
@@ -60,6 +61,9 @@ class Collector:
         self.printed = Bounded()
         self.passed: list[str] = []
         self.failures: list[str] = []
+
+    def pytest_configure(self, config: Any) -> None:
+        config.option.tbstyle = "native"  # pytest's own style looks for source lines, which nobody reads here
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [
@@ -153,7 +157,9 @@ def run_check(exercise: Exercise, cell: str, folder: Path, always_name: bool = F
 
 
 def _pytest_options() -> list[str]:
-    no_plugins = [option for name in ("cacheprovider", "terminal", "capture") for option in ("-p", f"no:{name}")]
+    # unraisableexception would collect garbage ten times over, which takes longer than the tests.
+    needless = ("cacheprovider", "terminal", "capture", "unraisableexception", "threadexception")
+    no_plugins = [option for name in needless for option in ("-p", f"no:{name}")]
     return ["-c", os.devnull, "--rootdir", str(TESTS), "--noconftest", "-W", "ignore", *no_plugins]
 
 
@@ -165,6 +171,9 @@ def _warm_up() -> None:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         pytest.main([*_pytest_options(), folder])
+    # What is there now stays: children need not look through it for garbage, which would copy their memory, too.
+    gc.collect()
+    gc.freeze()
 
 
 def _child(request: dict[str, Any], answer: Path) -> None:
