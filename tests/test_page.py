@@ -31,7 +31,8 @@ PAGE = REPOSITORY / "asr_tutorial" / "serve" / "page"
 SPOKEN = REPOSITORY / "data" / "tinyspeech" / "test" / "156" / "1156" / "156-1156-0003.opus"
 TEXT = "LUCY HAS FOUR BROTHERS AND FOUR SISTERS"
 MOST_BYTES = 2_000_000
-MOST_SECONDS = 12
+MOST_SECONDS = 40
+MINUS = "\N{MINUS SIGN}"
 CLOSE_SECONDS = 15
 PATIENCE_SECONDS = 20
 REFUSED = re.compile(r"Failed to load resource.*(status of (4|5)\d\d|net::ERR_)")
@@ -203,6 +204,14 @@ def test_a_dropped_file_is_recognised_and_its_words_light_up_as_they_are_played(
     assert page.locator("#playhead").is_visible()
     until(page, "document.querySelector('#player').paused")  # a word alone, not the rest
     assert page.evaluate("document.querySelector('#player').currentTime") < 1.8
+    # Best first, each with its score and what is different about it.
+    alternatives = page.locator("#alternatives li")
+    text = " ".join(alternatives.all_inner_texts())
+    scores = [float(score.replace(MINUS, "-")) for score in re.findall(rf"score ({MINUS}?[\d.]+)", text)]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    assert alternatives.first.locator("mark").count() == 0
+    assert all(each.locator("mark, .missing").count() for each in alternatives.all()[1:])
     # Another file takes its place.
     tone = 0.1 * np.sin(np.arange(16_000))
     page.set_input_files("#file", {"name": "tone.wav", "mimeType": "audio/wav", "buffer": wav(tone)})
@@ -214,6 +223,16 @@ def wav(samples, rate=16_000):
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def test_a_recording_too_long_for_pictures_is_still_written_down(open_page, tmp_path):
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.pad(read_audio(SPOKEN, 16_000), (0, 16_000 * 29)), 16_000)
+    page = open_page()
+    drop(page, path.name, path.read_bytes())
+    assert "LUCY" in heard(page)
+    assert "too long for pictures" in page.locator("#facts").inner_text()
+    assert not page.get_by_role("heading", name="Where each token was heard").is_visible()
 
 
 def test_everything_can_be_done_with_the_keyboard(open_page):

@@ -11,6 +11,7 @@ const RETRIES = 3; // times that a busy server is asked again by itself
 const SHORTEST = 0.2; // seconds; a shorter recording is a slip of the finger
 
 const MARGIN = 0.5; // seconds before the longest recording at which one ends by itself
+const BEST = "joint"; // the search that the page proposes, for it has alternatives and is the most exact
 const PLAIN = ["greedy", "ctc", "parallel"]; // searches that keep one beginning, hence have no alternatives
 
 const byId = (id) => document.getElementById(id);
@@ -34,8 +35,8 @@ async function meet() {
   const size = parameters ? `, ${(parameters / 1e6).toFixed(1)} million parameters` : "";
   byId("model").textContent = `It is ${model}${size}, and runs on ${location.hostname}.`;
   byId("search").replaceChildren(
-    new Option(`what suits the model: ${searches[0]}`, ""),
     ...searches.map((search) => new Option(searchName(search), search)));
+  if (searches.includes(BEST)) byId("search").value = BEST;
   offerAlternatives();
   byId("limits").textContent = `, up to ${megabytes(bytes)} and ${seconds}\u00a0s`;
   byId("elapsed-limit").textContent = `of at most ${seconds} s`;
@@ -49,7 +50,7 @@ async function meet() {
 
 /** Only a beam search has alternatives. */
 function offerAlternatives() {
-  byId("nbest").disabled = PLAIN.includes(byId("search").value || server.searches?.[0]);
+  byId("nbest").disabled = PLAIN.includes(byId("search").value);
 }
 
 async function toggleRecording() {
@@ -120,7 +121,7 @@ function drawLevels() {
 function listenAlong(sampleRate) {
   byId("live").hidden = false;
   write("", "");
-  stream = new Stream(sampleRate, byId("search").value, (message) => {
+  stream = new Stream(sampleRate, (message) => {
     if (message.type === "partial") write(message.stable, message.unstable);
     else if (message.type === "final") write(message.text ?? message.stable ?? "", "");
     else if (message.type === "error") write("", `No words while you speak: ${message.message}`);
@@ -135,6 +136,7 @@ function write(stable, unstable) {
 /** Takes a file, or the promise of one. */
 async function take(promised) {
   quiet();
+  clear();
   byId("live").hidden = true;
   try {
     const file = await promised;
@@ -225,7 +227,7 @@ function tell(error) {
 
 /** The service's messages are made for a line of a terminal: here they begin and end as sentences do. */
 function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!]\)?$/.test(text) ? "" : ".");
 }
 
 function wire() {
@@ -238,6 +240,7 @@ function wire() {
   byId("search").addEventListener("change", offerAlternatives);
   byId("cancel").addEventListener("click", () => waiting?.abort());
   byId("retry").addEventListener("click", async () => {
+    quiet();
     if (!server.model) await meet();
     if (lastFile) await recognise(lastFile);
   });

@@ -85,7 +85,7 @@ export function timeAxis(context, { x, y, width }, seconds, colours) {
     const at = Math.round(x + ((tick * step) / seconds) * width) + 0.5;
     context.moveTo(at, y);
     context.lineTo(at, y + 4);
-    if (at < x + width - 34) context.fillText((tick * step).toFixed(step < 1 ? 1 : 0), at, y + 13);
+    if (at < x + width - 62) context.fillText((tick * step).toFixed(step < 1 ? 1 : 0), at, y + 13);
   }
   context.stroke();
   context.textAlign = "right";

@@ -4,12 +4,15 @@ import { colourBar, FONT, image, inkScale, quantile, sharp, sideLabel, theme, ti
 
 const LEFT = 58; // room for the axis on the left, the same for all so that their times stand below each other
 const RIGHT = 12;
-const PER_SECOND = 150; // CSS pixels that a second needs at least for its letters to be read
+/** CSS pixels that a second needs at least: for its letters to be read, and for marks alone. */
+export const WITH_LETTERS = 150;
+export const WITH_MARKS = 50;
+const RANGE = 14; // nats from the loudest shown to the quietest, some 60 dB
 const ROW = 15; // of a token in the attention map
 
 /** Width that a picture of so many seconds has: that of its frame, or more if it would be too dense. */
-export function pictureWidth(frame, seconds) {
-  return Math.max(frame.clientWidth, Math.round(LEFT + RIGHT + seconds * PER_SECOND));
+export function pictureWidth(frame, seconds, perSecond) {
+  return Math.max(frame.clientWidth, Math.round(LEFT + RIGHT + seconds * perSecond));
 }
 
 /** Seconds at a place of a picture. */
@@ -32,7 +35,8 @@ export function drawMel(canvas, { mel, words, alignment, seconds }, width) {
   const box = { x: LEFT, y: 38, width: width - LEFT - RIGHT, height: height - 38 - 22 };
   const shown = mel.values.length * mel.frame_shift;
   // Digital silence lies far below everything else and would take up the whole scale.
-  const [low, high] = [quantile(mel.values, 0.02), quantile(mel.values, 0.999)];
+  const high = quantile(mel.values, 0.999);
+  const low = Math.max(quantile(mel.values, 0.02), high - RANGE);
   image(context, mel.values, (value) => viridis((value - low) / (high - low || 1)), { ...box, width: (shown / seconds) * box.width });
   timeAxis(context, { x: box.x, y: box.y + box.height, width: box.width }, seconds, colours);
   context.textAlign = "right";

@@ -2,7 +2,7 @@
 
 import {
   drawAttention, drawMel, drawPosteriors, lookOf, peakProbability, pictureWidth, placeOf, sayAttention, sayMel,
-  sayPosteriors, secondsAt, spoken,
+  sayPosteriors, secondsAt, spoken, WITH_LETTERS, WITH_MARKS,
 } from "./pictures.js";
 import { element, marked, searchName, table } from "./words.js";
 
@@ -33,6 +33,8 @@ export function show(newAnswer, file) {
   showComparison();
   showAlternatives();
   draw();
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  byId("transcript").scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
 }
 
 export function clear() {
@@ -44,12 +46,13 @@ export function clear() {
 /** Draws the pictures anew, for another width of the window or other colours. */
 export function draw() {
   if (!answer?.mel) return;
-  const width = pictureWidth(byId("alignment-scroll"), answer.seconds);
+  const width = pictureWidth(byId("alignment-scroll"), answer.seconds, WITH_LETTERS);
   byId("strip").style.setProperty("width", `${width}px`);
   drawMel(byId("mel"), answer, width);
   drawPosteriors(byId("posteriors"), answer, width);
   placePlayhead();
-  if (answer.attention) drawAttention(byId("attention"), answer, pictureWidth(byId("attention-scroll"), answer.seconds));
+  if (answer.attention)
+    drawAttention(byId("attention"), answer, pictureWidth(byId("attention-scroll"), answer.seconds, WITH_MARKS));
 }
 
 /** Once, when the page is there. */
@@ -113,15 +116,18 @@ function wordButton({ word, start, end, confidence }) {
 
 /** While the sound plays: the word that is spoken is lit up, and a line runs over the pictures. */
 function follow() {
+  if (!answer) return;
   const player = byId("player");
   const now = player.currentTime;
   if (now >= stopAt) {
     player.pause();
     stopAt = Infinity;
   }
-  answer?.words.forEach(({ start, end }, index) => {
+  const current = answer.words.findLastIndex(({ start }) => start != null && now >= start - BEFORE);
+  buttons.forEach((button, index) => {
+    const { end } = answer.words[index];
     const until = Math.max(end, (answer.words[index + 1]?.start ?? 0) - BEFORE);
-    buttons[index].classList.toggle("now", start != null && !player.paused && now >= start - BEFORE && now < until);
+    button.classList.toggle("now", index === current && !player.paused && now < until);
   });
   placePlayhead();
   if (player.paused) stopAt = Infinity;
@@ -167,7 +173,7 @@ function showComparison() {
 
 function showAlternatives() {
   const texts = answer.nbest ?? [];
-  byId("nbest-card").hidden = texts.length === 0;
+  byId("nbest-note").hidden = texts.length > 1;
   byId("alternatives").replaceChildren(...texts.map(({ text, score }, index) =>
     element("li", {},
       element("div", { className: "head" }, element("b", {}, index === 0 ? "1, the best" : String(index + 1)),

@@ -69,17 +69,16 @@ async function ask(path, options = {}) {
 export class Stream {
   /**
    * @param {number} sampleRate of the pieces.
-   * @param {string} search an empty one leaves the choice to the server.
    * @param {(message: object) => void} onMessage called with each answer of the server's.
    */
-  constructor(sampleRate, search, onMessage) {
+  constructor(sampleRate, onMessage) {
     const address = new URL("stream", HERE);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     this.waiting = [];
     this.socket = new WebSocket(address);
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => {
-      this.socket.send(JSON.stringify({ sample_rate: sampleRate, ...(search && { search }) }));
+      this.socket.send(JSON.stringify({ sample_rate: sampleRate }));
       for (const piece of this.waiting.splice(0)) this.socket.send(piece);
       if (this.ending) this.end();
     };

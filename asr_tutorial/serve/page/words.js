@@ -64,5 +64,6 @@ const SEARCHES = {
 
 /** What a search does, beside its short name. */
 export function searchName(search) {
+  if (search.endsWith("+lm")) return `${search.slice(0, -3)} with a language model`;
   return SEARCHES[search] ? `${search} (${SEARCHES[search]})` : search;
 }
