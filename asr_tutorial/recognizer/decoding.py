@@ -167,12 +167,13 @@ def check_search(model: nn.Module, search: str, options: SearchOptions | None = 
 def word_positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
     """Which tokens make up each word of the decoded text: a token belongs to the last word of the text up to it."""
     members: list[list[int]] = []
+    start = 0  # of the last word: what stands before it changes nothing, so that it need not be decoded again
     for position, token in enumerate(ids):
         if not tokenizer.decode([token]).strip():
             continue  # a space is part of no word
-        count = len(tokenizer.decode(ids[: position + 1]).split())
-        if count > len(members):
+        if not members or len(tokenizer.decode(ids[start : position + 1]).split()) > 1:
             members.append([])
+            start = position
         members[-1].append(position)
     return members
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr_tutorial.audio import read_audio, split_at_pauses
 from asr_tutorial.config import PLAIN_SEARCHES, Search
-from asr_tutorial.ctc import forced_align
+from asr_tutorial.ctc import token_spans
 from asr_tutorial.errors import AudioError, ConfigError
 from asr_tutorial.recognizer import (
     MAX_SECONDS,
@@ -193,17 +193,16 @@ class Engine:
             )
             log_probs = model.ctc_log_probs(encoder_out).cpu()
             frames = encoder_mask.sum(dim=1).tolist()
-        return [(decoded, self._timed(decoded, log_probs[row, : frames[row]])) for row, decoded in enumerate(found)]
+        texts = [tokenizer.encode(decoded.text) for decoded in found]
+        spans = token_spans(log_probs, frames, texts, tokenizer.blank_id)
+        timed = [self._timed(*each) for each in zip(found, texts, spans, strict=True)]
+        return list(zip(found, timed, strict=True))
 
-    def _timed(self, decoded: Decoded, log_probs: Tensor) -> list[TimedWord]:
+    def _timed(self, decoded: Decoded, ids: list[int], spans: list[tuple[int, int]] | None) -> list[TimedWord]:
         """When each word was said, by the best path of CTC; without times if the text has no path."""
-        recognizer, tokenizer = self.recognizer, self.recognizer.tokenizer
-        ids = tokenizer.encode(decoded.text)
-        try:
-            spans = forced_align(log_probs, torch.tensor(ids, dtype=torch.long), tokenizer.blank_id).spans
-        except ValueError:
+        if spans is None:
             return [TimedWord(word.text, None, None, word.confidence) for word in decoded.words]
-        step, first = recognizer.encoder_frame_seconds, recognizer.encoder_start_seconds
+        step, first = self.recognizer.encoder_frame_seconds, self.recognizer.encoder_start_seconds
         return [
             TimedWord(
                 word.text,
@@ -211,7 +210,7 @@ class Engine:
                 first + spans[members[-1]][1] * step,
                 word.confidence,
             )
-            for word, members in zip(decoded.words, word_positions(tokenizer, ids), strict=True)
+            for word, members in zip(decoded.words, word_positions(self.recognizer.tokenizer, ids), strict=True)
         ]
 
 
