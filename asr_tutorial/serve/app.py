@@ -12,17 +12,18 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import MAX_SECONDS, Recognizer, load
+from asr_tutorial.serve.docs import docs_page
 from asr_tutorial.serve.errors import ServiceError, too_late
 from asr_tutorial.serve.limits import too_long
 from asr_tutorial.serve.live import Streams
 from asr_tutorial.serve.middleware import Accounts, BoundedBody
-from asr_tutorial.serve.requests import read_request
+from asr_tutorial.serve.requests import read_request, while_connected
 from asr_tutorial.serve.schemas import ErrorAnswer, Explanation, Health, Transcription, request_body
 from asr_tutorial.serve.service import Service, transcription
 from asr_tutorial.serve.settings import Settings
@@ -88,14 +89,14 @@ def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
 
     async def ask(request: Request, explain: bool) -> dict[str, Any]:
         arrived = time.monotonic()
-        service.batcher.admit()
-        question, recording = await read_request(request, engine, service.executor, explain)
+        with service.admitted():
+            question, recording = await read_request(request, engine, service.executor, explain)
         if explain and len(recording.pieces) > 1:
             raise too_long(recording.seconds, MAX_SECONDS)
         left = settings.timeout - (time.monotonic() - arrived)
         if left <= 0:
             raise too_late(settings.timeout)
-        answer = await service.answer(question, recording, left)
+        answer = await while_connected(request, service.answer(question, recording, left))
         return transcription(question.search, recording.seconds, answer, arrived)
 
     @app.post("/transcribe", response_model=Transcription, responses=ERRORS, openapi_extra=body)
@@ -134,6 +135,10 @@ def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
             "streams": streams.open,
             "max_streams": settings.max_streams,
         }
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(docs_page(app.openapi(), str(request.base_url).rstrip("/")))
 
     app.add_api_websocket_route("/stream", streams.serve)
 

@@ -100,10 +100,15 @@ class DynamicBatcher:
         self.run, self.max_batch, self.max_wait, self.queue, self.on_batch = run, max_batch, max_wait, queue, on_batch
         self.waiting: list[Job] = []
         self.stopping = False
-        self.running = 0
+        self.batch: list[Job] = []
         self._arrival = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recogniser")
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> int:
+        """Jobs in the batch that the thread works on."""
+        return len(self.batch)
 
     def start(self) -> None:
         """Begin to work, in the event loop that is running."""
@@ -114,17 +119,20 @@ class DynamicBatcher:
         self.refuse()
         if self._task is not None:
             self._arrival.set()
-            await self._task
+            await asyncio.shield(self._task)  # a caller that waits no longer does not break off what runs
         self._thread.shutdown()
 
     def refuse(self) -> None:
         """From now on nobody is admitted, and those who wait are told so; the batch that runs is not disturbed."""
         self.stopping = True
-        for job in self.waiting:
-            if not job.answer.done():
-                job.answer.set_exception(stopping())
+        _send_away(self.waiting)
         self.waiting.clear()
         self._arrival.set()
+
+    def give_up(self) -> None:
+        """There is no time left: those whose batch runs get no answer either."""
+        self.refuse()
+        _send_away(self.batch)
 
     def admit(self) -> None:
         """Refuse a request while that is cheap: before its body is read, and again before it is put in the queue.
@@ -202,21 +210,27 @@ class DynamicBatcher:
 
     async def _run_batch(self, batch: list[Job]) -> None:
         loop = asyncio.get_running_loop()
-        self.running = len(batch)
+        self.batch = batch
         self.on_batch(len(batch))
         started = time.monotonic()
         try:
             results = await loop.run_in_executor(self._thread, self.run, batch[0].kind, [job.item for job in batch])
         except Exception as error:
-            self.running = 0
             if len(batch) > 1:  # one caller's bad input must not be the others' error
                 for job in batch:
                     await self._run_batch([job])
             elif not batch[0].answer.done():
                 batch[0].answer.set_exception(error)
             return
-        self.running = 0
+        finally:
+            self.batch = []
         seconds = time.monotonic() - started
         for job, result in zip(batch, results, strict=True):
             if not job.answer.done():
                 job.answer.set_result(Answer(result, started - job.arrived, seconds, len(batch)))
+
+
+def _send_away(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if not job.answer.done():
+            job.answer.set_exception(stopping())

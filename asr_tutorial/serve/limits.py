@@ -75,7 +75,8 @@ def check_features(rows: Any, n_mels: int, max_frames: int) -> NDArray[np.float3
         if not set(map(type, row)) <= NUMBERS:
             raise wrong(f"frame {number} of the features holds something that is not a number")
     try:
-        features = np.array(rows, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is found below
+            features = np.array(rows, dtype=np.float32)
     except OverflowError:  # an integer of hundreds of digits
         raise wrong("the features hold a number that is too large") from None
     return check_range(features, wrong)

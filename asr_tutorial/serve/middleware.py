@@ -24,8 +24,8 @@ HEADERS = {
 }
 LINGER_SECONDS = 2.0
 LINGER_BODIES = 8
-"""A body that is too large is still read, and forgotten, up to so many times the limit and for so long: a client that
-is cut off while it sends does not read the answer that says why."""
+"""A body that is refused is still read, and forgotten, up to so many times the limit and for so long: a client that is
+cut off while it sends does not read the answer that says why."""
 
 
 class BoundedBody:
@@ -44,8 +44,10 @@ class BoundedBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
         promised = int(length) if length.isdigit() else 0
+        waits = b"expect" in headers  # for our leave to send its body: it reads the answer first
         deadline = time.monotonic() + self.timeout
         seen, finished = 0, False
 
@@ -57,6 +59,7 @@ class BoundedBody:
                 async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                     message = await receive()
             except TimeoutError:
+                finished = True  # nothing is to be expected of the rest
                 raise ServiceError(
                     408,
                     "slow_body",
@@ -83,7 +86,7 @@ class BoundedBody:
 
         async def polite(message: Message) -> None:
             nonlocal finished
-            if message["type"] == "http.response.start" and message["status"] == 413 and not finished:
+            if message["type"] == "http.response.start" and message["status"] >= 400 and not (finished or waits):
                 finished = True
                 await read_the_rest()
             await send(message)

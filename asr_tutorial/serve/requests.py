@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Coroutine
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -19,6 +20,7 @@ from asr_tutorial.serve.engine import Engine, Question, Recording
 from asr_tutorial.serve.errors import ServiceError, from_user_error
 from asr_tutorial.serve.schemas import Choices
 
+Result = TypeVar("Result")
 FIELDS = 8
 """Most fields of a form; four are known."""
 
@@ -52,6 +54,33 @@ async def read_request(
         'send JSON {"features": [[...], ...]} as application/json, or a form with the field "file" as '
         "multipart/form-data",
     )
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Wait for the answer as long as the caller does: nobody is recognised who has left.
+
+    Args:
+        request: whose body has been read.
+        work: is cancelled when the caller closes the connection.
+
+    Raises:
+        ServiceError: 499 for the statistics; nobody reads it.
+    """
+    answering = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise ServiceError(499, "caller_left", "the caller closed the connection", "wait for the answer")
+    finally:
+        leaving.cancel()
+        answering.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, Any]]:

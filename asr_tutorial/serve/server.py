@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from types import FrameType
@@ -33,13 +32,16 @@ class Server(uvicorn.Server):
         self.service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came: refuse at once and close soon; a second signal closes at once."""
+        """A signal came: refuse at once and close soon; after a second one wait for nothing."""
         if self.service.stopping:
-            super().handle_exit(sig, frame)
+            self.should_exit = self.force_exit = True
             return
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(self.service.batcher.refuse)
-        loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, super().handle_exit, sig, frame)
+        loop.call_soon_threadsafe(self.service.begin_to_stop)
+        loop.call_soon_threadsafe(loop.call_later, DRAIN_SECONDS, self._close)
+
+    def _close(self) -> None:
+        self.should_exit = True
 
 
 def serve(settings: Settings) -> None:
@@ -62,9 +64,10 @@ def serve(settings: Settings) -> None:
     print(f"serving {settings.checkpoint} at http://{shown}:{port}/, API at http://{shown}:{port}/docs", flush=True)
     service: Service = app.state.service
     Server(config, service).run(sockets=[listening])
-    if service.batcher.running:  # its thread cannot be stopped, and Python would wait for it
-        logging.getLogger(__name__).warning("left before the last batch was finished")
+    if service.gave_up:  # its thread cannot be stopped, and Python would wait for it
+        print("stopped before the last batch was finished", flush=True)
         os._exit(1)
+    print("stopped", flush=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

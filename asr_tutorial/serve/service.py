@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
 from asr_tutorial.recognizer import Recognizer
 from asr_tutorial.serve.batching import Answer, DynamicBatcher
 from asr_tutorial.serve.engine import Engine, Heard, Question, Recording
+from asr_tutorial.serve.errors import queue_full
 from asr_tutorial.serve.explain import explain
 from asr_tutorial.serve.metrics import Metrics
 from asr_tutorial.serve.settings import Settings
 
-log = logging.getLogger(__name__)
 PREPARING = 2
 """Threads that read sound and JSON while the batcher's thread has the model."""
 
@@ -41,6 +41,9 @@ class Service:
         )
         self.metrics = Metrics(lambda: len(self.batcher.waiting))
         self.executor = ThreadPoolExecutor(PREPARING, thread_name_prefix="prepare")
+        self.reading = 0
+        self.gave_up = False
+        self._leave_at: float | None = None
 
     @property
     def stopping(self) -> bool:
@@ -69,13 +72,38 @@ class Service:
         self.metrics.audio.inc(recording.seconds)
         return answer
 
-    async def close(self) -> None:
-        """Finish the batch that runs, if it takes no longer than the settings allow; nobody else is answered."""
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Keep a place for a request while its body is read: bodies take memory, and their number is bounded too.
+
+        Raises:
+            ServiceError: 429 or 503, see :meth:`~asr_tutorial.serve.batching.DynamicBatcher.admit`.
+        """
+        self.batcher.admit()
+        if self.reading >= self.settings.queue:
+            raise queue_full(self.reading)
+        self.reading += 1
         try:
-            async with asyncio.timeout(self.settings.grace):
+            yield
+        finally:
+            self.reading -= 1
+
+    def begin_to_stop(self) -> None:
+        """Refuse from now on, and give up after the time of grace; the batch that runs may finish until then."""
+        if self._leave_at is None:
+            self._leave_at = time.monotonic() + self.settings.grace
+            self.batcher.refuse()
+            asyncio.get_running_loop().call_later(self.settings.grace, self.batcher.give_up)
+
+    async def close(self) -> None:
+        """Wait for the batch that runs, until the time of grace is over."""
+        self.begin_to_stop()
+        assert self._leave_at is not None
+        try:
+            async with asyncio.timeout(max(self._leave_at - time.monotonic(), 0)):
                 await self.batcher.stop()
         except TimeoutError:
-            log.warning("a batch was still running after %g s and is given up", self.settings.grace)
+            self.gave_up = True
         self.executor.shutdown(wait=False, cancel_futures=True)
 
 
