@@ -143,17 +143,24 @@ def learn(model: torch.nn.Module, loss_of: Callable[[], Tensor], steps: int, pea
 
 
 @torch.inference_mode()
-def written(model: SpeechTransformer, batch: Batch, tokenizer: CharTokenizer) -> tuple[list[tuple[str, str]], int]:
+def written(
+    model: SpeechTransformer, batch: Batch, tokenizer: CharTokenizer, encoder_mask: Tensor | None = None
+) -> tuple[list[tuple[str, str]], int]:
     """What the decoder writes by greedy search.
+
+    Args:
+        model: put into evaluation mode.
+        batch: whose sounds.
+        tokenizer: of the model.
+        encoder_mask: (batch, frames) where the decoder may look; the model's own if not given.
 
     Returns:
         Reference and hypothesis of each utterance, and how many hypotheses did not end by themselves.
     """
     model.eval()
-    ids = tokenizer.sos_id, tokenizer.eos_id
-    hypotheses = greedy_search(
-        model, *model.encode(batch.features, batch.feature_lengths), *ids, max_length=MOST_LETTERS
-    )
+    encoder_out, own_mask = model.encode(batch.features, batch.feature_lengths)
+    mask = own_mask if encoder_mask is None else encoder_mask
+    hypotheses = greedy_search(model, encoder_out, mask, tokenizer.sos_id, tokenizer.eos_id, max_length=MOST_LETTERS)
     texts = [tokenizer.decode(hypothesis.tokens) for hypothesis in hypotheses]
     return list(zip(batch.texts, texts, strict=True)), sum(not hypothesis.finished for hypothesis in hypotheses)
 
@@ -168,17 +175,32 @@ def heard(model: SpeechTransformer, batch: Batch, tokenizer: CharTokenizer) -> l
 
 
 @torch.inference_mode()
-def inside(model: SpeechTransformer, batch: Batch, tokenizer: CharTokenizer, row: int = 0) -> dict[str, Picture]:
-    """The encoder's output for one utterance of a batch, and where the decoder looks while it reads the right text."""
+def inside(
+    model: SpeechTransformer,
+    batch: Batch,
+    tokenizer: CharTokenizer,
+    row: int = 0,
+    encoder_mask: Tensor | None = None,
+) -> dict[str, Picture]:
+    """The encoder's output for one utterance, and where the decoder looks while it reads the right text.
+
+    Args:
+        model: put into evaluation mode.
+        batch: with the utterance.
+        tokenizer: of the model.
+        row: which utterance of the batch.
+        encoder_mask: (batch, frames) where the decoder may look; the model's own if not given.
+    """
     model.eval()
-    output = model(batch.features, batch.feature_lengths, batch.tokens_in, need_weights=True)
-    factor = model.subsampling_factor
-    real = -(-int(batch.feature_lengths[row]) // factor)
-    pictures = {"Encoder output": Picture(output.encoder_out[row].T.numpy(), "dimension", real)}
-    maps = [weights for name, weights in output.attention_maps.items() if "cross" in name]
-    if maps:
+    encoder_out, own_mask = model.encode(batch.features, batch.feature_lengths)
+    real = int(own_mask[row].sum())
+    pictures = {"Encoder output": Picture(encoder_out[row].T.numpy(), "dimension", real)}
+    if model.decoder is not None:
+        mask = own_mask if encoder_mask is None else encoder_mask
+        _, maps = model.decoder(batch.tokens_in, encoder_out, mask, need_weights=True)
+        cross = next(weights for name, weights in maps.items() if "cross" in name)
         length = int(batch.target_lengths[row])
+        weights = cross[row].mean(0)[:length]  # (heads, length, frames) -> (length, frames)
         letters = [tokenizer.tokens[token] for token in batch.tokens_out[row, :length].tolist()]
-        weights = maps[-1][row].mean(0)[:length]  # (heads, length, frames) -> (length, frames)
         pictures["Cross-attention"] = Picture(weights.numpy(), letters, real)
     return pictures
