@@ -34,7 +34,7 @@ MOST_BYTES = 2_000_000
 MOST_SECONDS = 40
 MINUS = "\N{MINUS SIGN}"
 CLOSE_SECONDS = 15
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 40
 REFUSED = re.compile(r"Failed to load resource.*(status of (4|5)\d\d|net::ERR_)")
 
 
@@ -108,7 +108,7 @@ def open_page(browser, service):
 
     def open_page(microphone=True, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
         if microphone:
             context.grant_permissions(["microphone"])
         contexts.append(context)
@@ -168,13 +168,14 @@ def alert(page):
 
 def test_what_is_spoken_into_the_microphone_is_written_and_explained(open_page):
     page = open_page()
+    page.evaluate(WATCH)
     page.get_by_role("button", name="Record").click()
     until(page, "Number(document.querySelector('#elapsed').textContent) > 3.6")
-    partial = page.locator("#partial").inner_text()
+    partials = page.evaluate("seen.partials")
     page.get_by_role("button", name="Stop").click()
 
     assert wer(heard(page)) <= 0.12
-    assert wer(partial) <= 0.5, f"little was written while it was spoken: {partial!r}"
+    assert min(map(wer, partials), default=1) <= 0.5, f"little was written while it was spoken: {partials}"
     # The player holds what was recorded: the sentence and its silence.
     until(page, "document.querySelector('#player').duration > 3.5")
     for name in ("Mel picture", "CTC posteriors", "Cross-attention"):
@@ -185,6 +186,16 @@ def test_what_is_spoken_into_the_microphone_is_written_and_explained(open_page):
     assert any(text.startswith("joint") for text in searches)
     assert any("--lm" in text for text in searches), "why there is no language model"
 
+
+# Keeps what is there for a moment only: words before the recording ends, and words that light up.
+WATCH = """() => {
+  globalThis.seen = {partials: [], lit: []};
+  const keep = () => {
+    seen.partials.push(document.querySelector("#partial").innerText);
+    seen.lit.push(...[...document.querySelectorAll("#words .now b")].map((word) => word.textContent));
+  };
+  new MutationObserver(keep).observe(document.body, {subtree: true, childList: true, attributeFilter: ["class"]});
+}"""
 
 # Whether a canvas holds more than one colour.
 INKED = """(canvas) => {
@@ -199,10 +210,12 @@ def test_a_dropped_file_is_recognised_and_its_words_light_up_as_they_are_played(
     assert heard(page) == TEXT
     words = page.locator("#words button")
     assert [word.locator("b").inner_text() for word in words.all()] == TEXT.split()
+    page.evaluate(WATCH)
     page.get_by_role("button", name="BROTHERS").click()
-    until(page, "document.querySelector('#words .now b')?.textContent === 'BROTHERS'")
+    until(page, "seen.lit.includes('BROTHERS')")
     assert page.locator("#playhead").is_visible()
     until(page, "document.querySelector('#player').paused")  # a word alone, not the rest
+    assert set(page.evaluate("seen.lit")) == {"BROTHERS"}
     assert page.evaluate("document.querySelector('#player').currentTime") < 1.8
     # Best first, each with its score and what is different about it.
     alternatives = page.locator("#alternatives li")
@@ -264,8 +277,9 @@ def test_everything_can_be_done_with_the_keyboard(open_page):
     with page.expect_file_chooser():
         page.keyboard.press("Enter")
     tab_to("LUCY")
+    page.evaluate(WATCH)
     page.keyboard.press("Enter")
-    until(page, "document.querySelector('#words .now b')?.textContent === 'LUCY'")
+    until(page, "seen.lit.includes('LUCY')")
     tab_to("The same as a table")
     page.keyboard.press("Space")
     assert page.get_by_role("columnheader", name="probability at its peak").is_visible()
@@ -310,9 +324,13 @@ def test_a_microphone_that_is_not_allowed_is_explained(open_page):
 
 def test_a_recording_of_nothing_is_not_sent(open_page):
     page = open_page()
-    page.evaluate("document.querySelector('#record').click()")
-    until(page, "document.querySelector('#record-label').textContent === 'Stop'")
-    page.evaluate("document.querySelector('#record').click()")
+    # Stop as soon as it can be pressed.
+    page.evaluate("""() => {
+      const record = document.querySelector("#record");
+      const press = () => document.querySelector("#record-label").textContent === "Stop" && record.click();
+      new MutationObserver(press).observe(record, {subtree: true, childList: true});
+      record.click();
+    }""")
     assert "too short" in alert(page)
 
 

@@ -17,7 +17,7 @@ const figure = (score) => score.toFixed(2).replace("-", "−");
 
 let answer = null; // what is shown
 let sound = null; // address of the sound in the player
-let stopAt = Infinity; // seconds at which the player pauses by itself
+let alone = null; // the word that is played by itself: its index, and seconds at which the player pauses
 let buttons = []; // of the words
 
 /** Shows an answer and the sound that it is about. */
@@ -75,13 +75,14 @@ export function wireResults() {
 function load(file) {
   if (sound) URL.revokeObjectURL(sound);
   sound = URL.createObjectURL(file);
-  stopAt = Infinity;
+  alone = null;
   byId("player-note").hidden = true;
   byId("player").src = sound;
 }
 
 function showTranscript() {
   byId("transcript").textContent = answer.text || "(nothing that sounds like words)";
+  byId("transcript").classList.toggle("nothing", !answer.text);
   const facts = [`${answer.duration.toFixed(1)} s of sound`];
   if (answer.timing?.total_ms) facts.push(`heard and explained in ${(answer.timing.total_ms / 1000).toFixed(2)} s`);
   if (answer.search) facts.push(searchName(answer.search));
@@ -92,7 +93,7 @@ function showTranscript() {
   byId("words").replaceChildren(...buttons.map((button) => element("li", {}, button)));
 }
 
-function wordButton({ word, start, end, confidence }) {
+function wordButton({ word, start, end, confidence }, index) {
   const doubt = confidence < DOUBT;
   const timed = start != null; // a text that is too long for its sound has no times
   const bar = element("i");
@@ -108,7 +109,7 @@ function wordButton({ word, start, end, confidence }) {
   button.addEventListener("click", () => {
     const player = byId("player");
     player.currentTime = Math.max(0, start - BEFORE);
-    stopAt = end + AFTER;
+    alone = { index, until: end + AFTER };
     player.play().catch(() => {}); // a format that cannot be played is told by the player's note
   });
   return button;
@@ -119,18 +120,15 @@ function follow() {
   if (!answer) return;
   const player = byId("player");
   const now = player.currentTime;
-  if (now >= stopAt) {
-    player.pause();
-    stopAt = Infinity;
-  }
-  const current = answer.words.findLastIndex(({ start }) => start != null && now >= start - BEFORE);
+  if (now >= alone?.until) player.pause();
+  const current = alone?.index ?? answer.words.findLastIndex(({ start }) => start != null && now >= start - BEFORE);
   buttons.forEach((button, index) => {
     const { end } = answer.words[index];
     const until = Math.max(end, (answer.words[index + 1]?.start ?? 0) - BEFORE);
     button.classList.toggle("now", index === current && !player.paused && now < until);
   });
   placePlayhead();
-  if (player.paused) stopAt = Infinity;
+  if (player.paused) alone = null;
   else requestAnimationFrame(follow);
 }
 
