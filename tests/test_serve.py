@@ -15,6 +15,7 @@ import soundfile
 import torch
 from fastapi.testclient import TestClient
 from serving import CHECKPOINT, SPEECH, listening
+from tiny import sound, tiny_recognizer
 
 import asr_tutorial
 from asr_tutorial.audio import read_audio, resample
@@ -179,6 +180,22 @@ class TestExplain:
         row = answer["comparison"][-1]
         assert (row["search"], row["reason"]) == ("joint+lm", None)
         assert row["text"] == pretrained.transcribe(str(SPEECH[0]), search="joint").text
+
+
+@pytest.mark.parametrize(
+    ("model", "searches"),
+    [
+        ({"decoder_layers": 0}, ["ctc", "prefix", "prefix+lm"]),
+        ({"architecture": "paraformer"}, ["ctc", "parallel", "prefix", "prefix+lm"]),
+        ({"architecture": "lact"}, ["greedy", "ctc", "joint", "joint+lm"]),
+    ],
+)
+def test_other_architectures(model, searches, tmp_path):
+    with TestClient(create_app(Settings(checkpoint=tmp_path, max_wait_ms=0), tiny_recognizer(**model))) as client:
+        answer = upload(client, sound_file(sound(1.0)), "/explain")
+    assert answer.status_code == 200, answer.text
+    assert [row["search"] for row in answer.json()["comparison"]] == searches
+    assert (answer.json()["attention"] is None) == ("greedy" not in searches)
 
 
 ROW = [0.0] * 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,9 @@ def serve(
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f'the web service needs {", ".join(missing)}: pip install -e ".[serve]"')
+    # Threads of the recogniser that wait for each other must not keep the cores from those that read requests; counts
+    # only if it is set before torch is there.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from asr_tutorial.serve.server import serve as run_service
     from asr_tutorial.serve.settings import Settings
 
