@@ -2,11 +2,13 @@
 #
 #   make demo PYTHON=/path/to/python3    another interpreter (3.11 or newer)
 #   make demo TORCH_INDEX=URL            where torch comes from; see tools/install.sh
-#   make test WORKERS=8                  more test processes
+#   make test WORKERS=8 KERNELS=8        more test processes, more notebooks at a time
 
 VENV = .venv
 BIN = $(VENV)/bin
-WORKERS = 2
+# For two cores: tests wait for processes that they start, so that two of them leave a core idle now and then.
+WORKERS = 3
+KERNELS = 2
 
 # One thread per process: two test processes with a thread pool each would fight over the cores. And compiled modules are
 # kept, whatever the environment says: hundreds of processes would compile torch again, two seconds each.
@@ -35,7 +37,7 @@ course: $(VENV)/.installed-course
 test: lint
 	$(TEST_ENV) $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope --durations=40 \
 		--cov=asr_tutorial --cov-report=term --cov-fail-under=90
-	$(TEST_ENV) $(BIN)/python -m pytest --nbval chapters solutions -n $(WORKERS) --dist loadscope --durations=20
+	$(TEST_ENV) $(BIN)/python -m pytest --nbval chapters solutions -n $(KERNELS) --dist loadscope --durations=20
 
 check: $(VENV)/.installed-dev
 	$(TEST_ENV) $(BIN)/python -m pytest tests -q -m "not slow" -n $(WORKERS) --dist loadscope

@@ -29,5 +29,6 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process is left alone with it in the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Files with what takes longest come first, so that no process is left alone with one in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.nodeid.startswith(LONGEST), item.path not in slow))
