@@ -393,9 +393,23 @@ class TestPages:
 
     def test_a_defect_is_a_clean_500(self, recognizer, monkeypatch):
         app = create_app(Settings(**SETTINGS), recognizer)
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app) as client:
             monkeypatch.setattr(app.state.service.engine, "recognise", lambda *_: 1 / 0)
-            assert "ZeroDivision" not in str(refusal(upload(client, header()), 500))
+            response = upload(client, header())
+            assert "ZeroDivision" not in str(refusal(response, 500))
+            assert "content-security-policy" in response.headers
+            assert 'asr_requests_total{route="/transcribe",status="500"} 1.0' in client.get("/metrics").text
+
+    def test_a_service_that_stops_says_so(self, recognizer):
+        app = create_app(Settings(**SETTINGS), recognizer)
+        with TestClient(app) as client:
+            client.portal.call(app.state.service.begin_to_stop)
+            response = client.get("/health")
+            assert (response.status_code, response.json()["status"]) == (503, "stopping")
+            response = upload(client, header())
+            assert refusal(response, 503)["code"] == "stopping"
+            assert int(response.headers["retry-after"]) >= 1
+            assert response.headers["connection"] == "close"
 
 
 def slow_engine(app, seconds):
@@ -411,8 +425,8 @@ def slow_engine(app, seconds):
 
 
 def test_too_many_and_too_late(recognizer):
-    app = create_app(Settings(checkpoint=CHECKPOINT, max_batch=1, queue=2, timeout=0.7), recognizer)
-    slow_engine(app, 0.5)
+    app = create_app(Settings(checkpoint=CHECKPOINT, max_batch=1, queue=2, timeout=1.9), recognizer)
+    slow_engine(app, 1.0)
 
     async def ask(address):
         async with httpx.AsyncClient(base_url=address, timeout=30) as client:

@@ -130,7 +130,16 @@ def test_limits_on_the_wire():
                 caller.sendall(request.encode())
                 answer = caller.makefile("rb").readline()
             assert answer.split()[1] == str(status).encode()
-        assert httpx.get(f"{address}/health").status_code == 200
+        with socket.create_connection((place.hostname, place.port), timeout=30) as caller:
+            caller.sendall(
+                request.replace("99999999999999999999", "50000").replace("Expect: 100-continue", "X: y").encode()
+            )
+            caller.sendall(b'{"features": [')  # and off it goes
+        metrics = ""
+        while 'status="499"' not in metrics:
+            time.sleep(0.02)
+            metrics = httpx.get(f"{address}/metrics").text
+        assert 'status="500"' not in metrics
 
 
 def test_a_port_in_use_and_a_bad_checkpoint_are_named(tmp_path):

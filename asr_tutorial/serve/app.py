@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,8 +28,9 @@ from asr_tutorial.serve.schemas import ErrorAnswer, Explanation, Health, Transcr
 from asr_tutorial.serve.service import Service, transcription
 from asr_tutorial.serve.settings import Settings
 
-log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
+BODY_SHARE = 0.8
+"""Of the time for an answer: a body that has not come by then is not waited for."""
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
@@ -75,7 +76,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     app.state.service = service
     _add_routes(app, service, streams)
     _add_error_handlers(app)
-    app.add_middleware(BoundedBody, max_bytes=settings.max_bytes, timeout=settings.timeout)
+    app.add_middleware(BoundedBody, max_bytes=settings.max_bytes, timeout=BODY_SHARE * settings.timeout)
     app.add_middleware(Accounts, service=service)
     return app
 
@@ -89,8 +90,12 @@ def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
 
     async def ask(request: Request, explain: bool) -> dict[str, Any]:
         arrived = time.monotonic()
-        with service.admitted():
-            question, recording = await read_request(request, engine, service.executor, explain)
+        try:
+            async with asyncio.timeout(settings.timeout):
+                with service.admitted():
+                    question, recording = await read_request(request, engine, service.executor, explain)
+        except TimeoutError:
+            raise too_late(settings.timeout) from None
         if explain and len(recording.pieces) > 1:
             raise too_long(recording.seconds, MAX_SECONDS)
         left = settings.timeout - (time.monotonic() - arrived)
@@ -180,12 +185,6 @@ def _add_error_handlers(app: FastAPI) -> None:
         answer = ServiceError(422, "bad_value", f"{place}: {first['msg']}", "see /docs")
         return JSONResponse(answer.body(), 422)
 
-    async def defect(request: Request, error: Exception) -> Response:
-        log.error("%s failed", request.url.path, exc_info=error)
-        answer = ServiceError(500, "defect", "the service has a defect", "tell its operator; the log has the details")
-        return JSONResponse(answer.body(), 500)
-
     app.add_exception_handler(ServiceError, refused)
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, defect)

@@ -215,6 +215,7 @@ class DynamicBatcher:
         started = time.monotonic()
         try:
             results = await loop.run_in_executor(self._thread, self.run, batch[0].kind, [job.item for job in batch])
+            answered = list(zip(batch, results, strict=True))
         except Exception as error:
             if len(batch) > 1:  # one caller's bad input must not be the others' error
                 for job in batch:
@@ -225,7 +226,7 @@ class DynamicBatcher:
         finally:
             self.batch = []
         seconds = time.monotonic() - started
-        for job, result in zip(batch, results, strict=True):
+        for job, result in answered:
             if not job.answer.done():
                 job.answer.set_result(Answer(result, started - job.arrived, seconds, len(batch)))
 

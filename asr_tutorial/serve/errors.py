@@ -54,3 +54,12 @@ def too_late(seconds: float) -> ServiceError:
         f"there was no answer within {seconds:g} s",
         "send a shorter recording, or ask again when there is less to do",
     )
+
+
+def caller_left() -> ServiceError:
+    """For the statistics: nobody reads it."""
+    return ServiceError(499, "caller_left", "the caller closed the connection", "wait for the answer")
+
+
+def defect() -> ServiceError:
+    return ServiceError(500, "defect", "the service has a defect", "tell its operator; the log has the details")

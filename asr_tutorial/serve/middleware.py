@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asr_tutorial.serve.errors import ServiceError
+from asr_tutorial.serve.errors import ServiceError, defect
 from asr_tutorial.serve.limits import too_large
 from asr_tutorial.serve.metrics import Metrics
 
+log = logging.getLogger(__name__)
 HEADERS = {
     # The page is of this server alone; blob: is what a recording is played from, data: what a picture may be.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -99,7 +101,7 @@ class BoundedBody:
 
 
 class Accounts:
-    """Counts each answer and gives it its headers; a service that stops closes its connections.
+    """Counts each answer and gives it its headers; what fails is a clean 500; a service that stops closes connections.
 
     Args:
         app: the application inside.
@@ -115,8 +117,10 @@ class Accounts:
             return
         started = time.monotonic()
         metrics: Metrics = self.service.metrics
+        answering = False
 
         async def with_headers(message: Message) -> None:
+            nonlocal answering
             if message["type"] == "http.response.start":
                 headers = {**HEADERS, **({"Connection": "close"} if self.service.stopping else {})}
                 message["headers"] = [
@@ -126,6 +130,14 @@ class Accounts:
                 route = getattr(scope.get("route"), "path", "other")
                 metrics.requests.labels(route, str(message["status"])).inc()
                 metrics.latency.labels(route).observe(time.monotonic() - started)
+                answering = True
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        try:
+            await self.app(scope, receive, with_headers)
+        except Exception:
+            if answering:
+                raise
+            log.exception("%s failed", scope["path"])
+            error = defect()
+            await JSONResponse(error.body(), error.status)(scope, receive, with_headers)

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from asr_tutorial.errors import ConfigError
 from asr_tutorial.serve.engine import Engine, Question, Recording
-from asr_tutorial.serve.errors import ServiceError, from_user_error
+from asr_tutorial.serve.errors import ServiceError, caller_left, from_user_error
 from asr_tutorial.serve.schemas import Choices
 
 Result = TypeVar("Result")
@@ -39,6 +39,13 @@ async def read_request(
     Raises:
         ServiceError: 4xx with what is wrong.
     """
+    try:
+        return await _read(request, engine, executor, explain)
+    except ClientDisconnect:
+        raise caller_left() from None
+
+
+async def _read(request: Request, engine: Engine, executor: Executor, explain: bool) -> tuple[Question, Recording]:
     loop = asyncio.get_running_loop()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -64,7 +71,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         work: is cancelled when the caller closes the connection.
 
     Raises:
-        ServiceError: 499 for the statistics; nobody reads it.
+        ServiceError: 499.
     """
     answering = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(request))
@@ -72,7 +79,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if answering.done():
             return answering.result()
-        raise ServiceError(499, "caller_left", "the caller closed the connection", "wait for the answer")
+        raise caller_left()
     finally:
         leaving.cancel()
         answering.cancel()
