@@ -1,6 +1,7 @@
 """Stubs and solutions cut from source text, a learner's cells spliced into it."""
 
 import ast
+from dataclasses import replace
 
 import pytest
 
@@ -237,6 +238,35 @@ class TestStarted:
         assert not started(
             METHODS, stub(METHODS, LIBRARY).replace('raise NotImplementedError("exercise 9.2")', "pass", 1)
         )
+
+
+class TestPlanted:
+    """An exercise whose cell begins with a mistake, which is to be repaired."""
+
+    exercise = find_exercise("14.1")
+
+    @property
+    def cell(self) -> str:
+        return stub(self.exercise, self.exercise.path.read_text(encoding="utf-8"))
+
+    def test_the_cell_has_our_docstring_and_the_mistakes_body(self):
+        assert '"""What the decoder reads' in self.cell
+        assert "answered = list(texts)" in self.cell
+        assert "NotImplementedError" not in self.cell
+
+    def test_unchanged_it_is_not_started(self):
+        assert not started(self.exercise, self.cell)
+        assert not started(self.exercise, self.cell + "\n\n# a thought\n"), "whatever stands around it"
+        assert not started(self.exercise, self.cell.replace("What the decoder reads", "What is read"))
+
+    def test_changed_it_is_started(self):
+        assert started(self.exercise, self.cell.replace("list(texts)", "[*texts]"))
+        assert started(self.exercise, self.cell.replace("answered = ", "answered = = "))
+        assert started(self.exercise, planted(self.exercise).code), "a mutant in the proofs is to be checked"
+
+    def test_a_mistake_that_is_not_there(self):
+        with pytest.raises(CourseError, match=r"has no mutant 'nothing'"):
+            planted(replace(self.exercise, planted="nothing"))
 
 
 def test_same_code_looks_at_the_program():

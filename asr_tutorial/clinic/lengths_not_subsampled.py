@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from asr_tutorial.clinic.ctc_target_too_long import choose
-from asr_tutorial.clinic.visit import Visit, inside, learn, sentences, small_model
+from asr_tutorial.clinic.visit import Visit, learn, posteriors, sentences, small_model
 from asr_tutorial.ctc import best_path
 from asr_tutorial.dataset import Batch, collate
 from asr_tutorial.model import SpeechTransformer
@@ -56,9 +56,12 @@ def run(seed: int = 0) -> Visit:
     losses = learn(model, loss, steps=80)
     alone = [collate([example], tokenizer, frame_multiple=FACTOR) for example in examples]
     in_batch = Visit(transcripts=recognise(model, batch, tokenizer))
+    with torch.inference_mode():
+        encoder_out, encoder_mask = model.encode(batch.features, batch.feature_lengths)
+        first = model.ctc_log_probs(encoder_out)[0]  # (time, vocab)
     return Visit(
         losses={"training": losses},
         transcripts=[pair for one in alone for pair in recognise(model, one, tokenizer)],
-        pictures=inside(model, batch, tokenizer),
+        pictures=posteriors(first, tokenizer, int(encoder_mask[0].sum())),
         measures={"word errors in the training batch": in_batch.wer},
     )

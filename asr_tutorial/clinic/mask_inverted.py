@@ -50,7 +50,7 @@ def run(seed: int = 0) -> Visit:
     def loss() -> Tensor:
         return F.cross_entropy(logits_of(model, batch).transpose(1, 2), batch.tokens_out, ignore_index=tokenizer.pad_id)
 
-    losses = learn(model, loss, steps=50)
+    losses = learn(model, loss, steps=60)
     alone = [collate([example], tokenizer, frame_multiple=FACTOR) for example in examples]
     with torch.inference_mode():
         together = logits_of(model.eval(), batch)[:1, : alone[0].tokens_in.shape[1]]

@@ -40,7 +40,7 @@ def run(seed: int = 0) -> Visit:
         logits = model(batch.features, batch.feature_lengths, read).logits  # (batch, length, vocab)
         return F.cross_entropy(logits.transpose(1, 2), answered, ignore_index=tokenizer.pad_id)
 
-    losses = learn(model, loss, steps=50)
+    losses = learn(model, loss, steps=60)
     transcripts, endless = written(model, batch, tokenizer)
     return Visit(
         losses={"training": losses},

@@ -40,7 +40,7 @@ def run(seed: int = 0) -> Visit:
         of_text.append(F.cross_entropy(logits.detach()[real], batch.tokens_out[real]).item())
         return text_loss(logits, batch.tokens_out, tokenizer)
 
-    losses = learn(model, loss, steps=50)
+    losses = learn(model, loss, steps=60)
     transcripts, endless = written(model, batch, tokenizer)
     return Visit(
         losses={"training": losses},

@@ -68,10 +68,13 @@ def _line(axes: Axes, steps: np.ndarray, values: list[float], place: int, name: 
     axes.grid(axis="y")
     if name:
         axes.legend()
+    axes.set_xlim(0, float(steps[-1]) + 1)
     infinite = ~np.isfinite(values)
     if infinite.any():
-        axes.axvline(float(steps[infinite][0]), color=plots.COLORS[1], linewidth=0.8)
-        axes.annotate("not a number from here", (float(steps[infinite][0]), 0.5), rotation=90, fontsize=7)
+        first = float(steps[infinite][0])
+        axes.axvline(first, color=plots.COLORS[1], linewidth=0.8)
+        place = axes.get_xaxis_transform()  # along the steps, and from 0 to 1 in height
+        axes.text(first, 0.5, " not a number from here", fontsize=7, color=plots.COLORS[1], transform=place)
 
 
 def _top(losses: dict[str, list[float]]) -> float:

@@ -204,3 +204,15 @@ def inside(
         letters = [tokenizer.tokens[token] for token in batch.tokens_out[row, :length].tolist()]
         pictures["Cross-attention"] = Picture(weights.numpy(), letters, real)
     return pictures
+
+
+def posteriors(log_probs: Tensor, tokenizer: CharTokenizer, real: int) -> dict[str, Picture]:
+    """What the CTC head says for each frame of one utterance.
+
+    Args:
+        log_probs: (time, vocab).
+        tokenizer: of the model.
+        real: frames that are speech.
+    """
+    letters = [token.replace("▁", "_").strip("<>") for token in tokenizer.tokens]
+    return {"CTC posteriors": Picture(log_probs.exp().T.numpy(), letters, real)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from asr_tutorial.clinic.visit import Picture, Visit, learn, sentences, small_model
+from asr_tutorial.clinic.visit import Visit, learn, posteriors, sentences, small_model
 from asr_tutorial.ctc import best_path
 from asr_tutorial.dataset import Batch, collate
 from asr_tutorial.tokenizer import Tokenizer
@@ -52,11 +52,9 @@ def run(seed: int = 0) -> Visit:
         log_probs, frames = outputs()
         texts = read_out(log_probs, frames, tokenizer)
         best = torch.cat([row[:length].argmax(1) for row, length in zip(log_probs, frames.tolist(), strict=True)])
-    letters = [text.replace("▁", "_").strip("<>") for text in tokenizer.tokens]
-    posteriors = log_probs[0].exp().T.numpy()  # (vocab, time)
     return Visit(
         losses={"training": losses},
         transcripts=list(zip(batch.texts, texts, strict=True)),
-        pictures={"CTC posteriors": Picture(posteriors, letters, int(frames[0]))},
+        pictures=posteriors(log_probs[0], tokenizer, int(frames[0])),
         measures={"share of frames that say blank": (best == tokenizer.blank_id).double().mean().item()},
     )

@@ -84,7 +84,7 @@ def test_every_text_ends_by_itself():
 
 @pytest.mark.exercise("14.1")
 def test_the_sentences_are_learnt_to_their_last_letter():
-    learnt_by_heart("no_eos", "50 steps are enough for four sentences, from the first letter to the last")
+    learnt_by_heart("no_eos", "60 steps are enough for four sentences, from the first letter to the last")
 
 
 # ---------------------------------------------------------------------------------------------------- 14.2
@@ -124,7 +124,7 @@ def test_the_reported_loss_is_that_of_the_text():
 def test_fixed_lengths_do_not_keep_it_from_learning():
     endless = visit("pad_trained_on").measures["texts without an end"]
     expect(endless == 0, "every text ends by itself", f"{endless:g} of 4 do not", "EOS is part of the text")
-    learnt_by_heart("pad_trained_on", "50 steps were enough without padding, and padding must not change that")
+    learnt_by_heart("pad_trained_on", "60 steps were enough without padding, and padding must not change that")
 
 
 # ---------------------------------------------------------------------------------------------------- 14.3
@@ -276,7 +276,8 @@ def probe_pad_trained_on(module: ModuleType) -> Iterator[Any]:
 
 def probe_wrong_blank(module: ModuleType) -> Iterator[Any]:
     yield module.alignment_loss(CTC_LOG_PROBS, CTC_FRAMES, ctc_batch(), TINY)
-    yield module.read_out(CTC_LOG_PROBS, CTC_FRAMES, TINY)
+    path = [A, A, TINY.blank_id, A, B, B, TINY.vocab_size - 1, TINY.blank_id, A]
+    yield module.read_out(F.one_hot(torch.tensor([path]), TINY.vocab_size).float(), torch.tensor([9]), TINY)
 
 
 def probe_ctc_target_too_long(module: ModuleType) -> Iterator[Any]:
