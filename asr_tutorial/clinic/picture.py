@@ -73,8 +73,8 @@ def _line(axes: Axes, steps: np.ndarray, values: list[float], place: int, name: 
     if infinite.any():
         first = float(steps[infinite][0])
         axes.axvline(first, color=plots.COLORS[1], linewidth=0.8)
-        place = axes.get_xaxis_transform()  # along the steps, and from 0 to 1 in height
-        axes.text(first, 0.5, " not a number from here", fontsize=7, color=plots.COLORS[1], transform=place)
+        in_the_middle = axes.get_xaxis_transform()  # along the steps, and from 0 to 1 in height
+        axes.text(first, 0.5, " not a number from here", fontsize=7, color=plots.COLORS[1], transform=in_the_middle)
 
 
 def _top(losses: dict[str, list[float]]) -> float:
