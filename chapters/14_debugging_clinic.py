@@ -22,7 +22,7 @@
 # repair the script, and the check runs it: the symptom has to be gone.
 #
 # **You need** the chapters up to [08](08_training.ipynb); patient 9 needs shallow fusion from [10](10_language_model.ipynb).
-# **Time**: about 3 hours; the core exercises take 80 minutes of them.
+# **Time**: about 3 hours; the core exercises take 75 minutes of them.
 #
 # EXERCISES
 
@@ -33,6 +33,7 @@ from asr_tutorial.course import admit, check, exercise, here, show
 here("14")
 
 # %%
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,11 +42,13 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 from torch.nn import functional as F
 
-from asr_tutorial.clinic.chart import CHART
+from asr_tutorial.clinic.chart import markdown as chart
 from asr_tutorial.clinic.picture import draw, report
 from asr_tutorial.clinic.visit import Visit, inside, sentences, small_model, written
-from asr_tutorial.dataset import collate
+from asr_tutorial.ctc import best_path
+from asr_tutorial.dataset import Batch, Example, collate
 from asr_tutorial.dataset.batch import pad_tokens
+from asr_tutorial.doctor import ILLNESSES
 from asr_tutorial.tokenizer import Tokenizer
 
 torch.set_num_threads(1)  # models so small that threads would mostly wait for each other
@@ -56,9 +59,10 @@ torch.set_num_threads(1)  # models so small that threads would mostly wait for e
 # Looking at the code is what everybody tries first, and it is the worst of methods: you read what you meant, not what stands there. Four
 # questions are asked of the running program instead, the cheapest first.
 #
-# 1. **Can it learn a few examples by heart?** Take one batch, no dropout, no augmentation, and train on it again and again. A model of any
-#    size can do that. If it cannot, or if it learns by heart what it then cannot say, the mistake is in the script, and every further
-#    experiment takes seconds. (`asr-tutorial overfit` does this with a whole configuration.)
+# 1. **Can it learn a few examples by heart?** This is [overfitting a batch](../docs/glossary.md#overfitting-a-batch): take one batch, no
+#    dropout, no augmentation, and train on it again and again. A model of any size can do that. If it cannot, or if it cannot say what it has
+#    learnt by heart, the mistake is in the script, and every further experiment takes seconds. (`asr-tutorial overfit` does this with a
+#    whole configuration.)
 # 2. **What does it get?** Print one example at the last moment before the model: the features as a picture, the tokens as text, the lengths as
 #    numbers. Most mistakes are found here.
 # 3. **What do the gradients say?** Print the norm of the gradient of each part, over some steps: none, zero, NaN and growing each mean something.
@@ -163,10 +167,7 @@ for name, change in {
 # Several causes may show the same symptom, so that the test decides and not the symptom.
 
 # %%
-from asr_tutorial.clinic.chart import CHART
-
-for row in CHART:
-    print(row.symptom, "|", row.test)
+Markdown(chart({name: (known.cause, known.remedy, known.patient) for name, known in ILLNESSES.items()}))
 
 # %% [markdown]
 # ## Patient 1: it never stops
@@ -550,7 +551,10 @@ report(visit)
 # asr-tutorial doctor tinyspeech --json report.json
 # ```
 #
-# DOCTOR
+# It is no oracle. What it has found is a place where something is not as it should be; what to do about it stands beside it, and the patient of
+# this chapter that shows it. What it has *not* found may still be wrong: a corpus with other people's transcripts passes every test.
+#
+# The chart above and the doctor have causes and remedies from one place, `asr_tutorial.doctor.ILLNESSES`.
 
 # %% [markdown]
 # ## The usual mistakes
