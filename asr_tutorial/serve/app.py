@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+import asr_tutorial
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import MAX_SECONDS, Recognizer, load
 from asr_tutorial.serve.docs import docs_page
@@ -71,7 +71,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         streams.executor.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
-        title="asr_tutorial", version=version("asr-tutorial"), lifespan=lifespan, docs_url=None, redoc_url=None
+        title="asr_tutorial", version=asr_tutorial.__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
     _add_routes(app, service, streams)
