@@ -38,7 +38,7 @@ LAYERS: list[tuple[str, set[str]]] = [
     ("recognition", {"search", "recognizer"}),
     ("training", {"training", "progressive", "clinic"}),
     ("course", {"course"}),
-    ("programs", {"cli", "demo", "recipe", "serve", "__main__"}),
+    ("programs", {"cli", "demo", "doctor", "recipe", "serve", "__main__"}),
 ]
 
 

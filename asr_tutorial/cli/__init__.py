@@ -1,4 +1,4 @@
-"""The command line: ``asr-tutorial train | overfit | diagnose | demo | config``, and what stands in other modules.
+"""The command line: ``asr-tutorial train | overfit | diagnose | doctor | demo | config``; the rest is in other modules.
 
 ``recognise`` has the commands that use a trained model, ``course`` those of the course (``start``, ``check`` and so
 on); ``data`` and ``lm`` have commands of their own.
@@ -170,6 +170,46 @@ def diagnose(
         report = run_diagnose(load_config(config, overrides), batches=batches, memory=memory)
     typer.echo(report.text())
     if report.finding is not None:
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=passes_overrides)
+def doctor(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder or checkpoint folder, or a configuration: a name of the package, or a YAML file.",
+            metavar="RUN_DIR|CONFIG",
+        ),
+    ],
+    lm: Annotated[
+        Path | None, typer.Option("--lm", help="A language model to examine beside the recogniser.", metavar="DIR")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    code: Code = CodeName.ours,
+) -> None:
+    """Why a training does not work: the checks of the debugging chart, on a run or before there is one.
+
+    Looks at a run's curves and transcripts, and tries out its data, model, losses and searches: what was seen, what it
+    means, the likely cause, the remedy, and which patient of chapter 14 shows it. Nothing is written. Exit code 1 if
+    something is wrong. Where a NaN comes from and what takes the memory is what [bold]diagnose[/bold] says.
+
+    Examples:
+
+      asr-tutorial doctor runs/MY_RUN
+
+      asr-tutorial doctor mini_librispeech --model.d_model=256
+
+      asr-tutorial doctor runs/MY_RUN --code mine --json
+    """
+    import json
+
+    from asr_tutorial.doctor import examine
+
+    report = examine(target, overrides_of(context.args), lm)
+    typer.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report.text())
+    if not report.healthy:
         raise typer.Exit(1)
 
 

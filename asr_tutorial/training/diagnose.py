@@ -243,7 +243,7 @@ def _bad_weights(model: nn.Module) -> Finding | None:
     )  # fmt: skip
 
 
-def _part(name: str) -> str:
+def part_of(name: str) -> str:
     """The part of the model that a module is counted for: a layer, or a block of the first two levels."""
     parts = name.split(".")
     for index, part in enumerate(parts):
@@ -256,18 +256,18 @@ def _memory(stepper: Stepper, watch: Watch) -> dict[str, Memory]:
     parts: dict[str, Memory] = {}
     for name, module in stepper.model.named_modules():
         for parameter in module.parameters(recurse=False):
-            part = parts.setdefault(_part(name) or "model", Memory())
+            part = parts.setdefault(part_of(name) or "model", Memory())
             part.parameters += parameter.nbytes
             part.gradients += parameter.grad.nbytes if parameter.grad is not None else 0
     for name, size in watch.saved.items():
-        parts.setdefault(_part(name), Memory()).activations += size
+        parts.setdefault(part_of(name), Memory()).activations += size
     return parts
 
 
 def _optimizer_memory(stepper: Stepper) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for name, parameter in stepper.model.named_parameters():
-        part = _part(name.rpartition(".")[0])
+        part = part_of(name.rpartition(".")[0])
         state = [value for value in stepper.optimizer.state.get(parameter, {}).values() if isinstance(value, Tensor)]
         average = [stepper.ema.average[name]] if stepper.ema is not None else []
         sizes[part] = sizes.get(part, 0) + sum(tensor.nbytes for tensor in [*state, *average])

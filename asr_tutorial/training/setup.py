@@ -47,7 +47,8 @@ def prepare(config: Config, progress: bool = True, ranks: Ranks = ALONE) -> tupl
         UserError: a corpus that cannot be read, or a check that failed; the message names it.
     """
     with ranks.first_on_each_machine():
-        data, model = _prepare(config, progress, ranks)
+        data, model = read_and_build(config, progress, ranks)
+        _check(config, data)
     ranks.check_agreement("the size of the vocabulary", data.tokenizer.vocab_size)
     ranks.check_agreement("the number of batches", len(data.train))
     ranks.check_agreement(
@@ -56,7 +57,8 @@ def prepare(config: Config, progress: bool = True, ranks: Ranks = ALONE) -> tupl
     return data, model
 
 
-def _prepare(config: Config, progress: bool, ranks: Ranks) -> tuple[Data, SpeechTransformer]:
+def read_and_build(config: Config, progress: bool = True, ranks: Ranks = ALONE) -> tuple[Data, SpeechTransformer]:
+    """:func:`prepare` without its checks: for a doctor, who has to look at what they would turn away."""
     torch.manual_seed(config.training.seed)
     limits = {"min_seconds": config.data.min_seconds, "max_seconds": config.data.max_seconds}
     corpus = join_corpora([read_corpus(path, root=config.data.root, **limits) for path in config.data.train])
@@ -75,9 +77,7 @@ def _prepare(config: Config, progress: bool, ranks: Ranks) -> tuple[Data, Speech
     initialise(model, config.initialise)
     train = _loader(config, train_set, ranks, shuffle=True)
     first = next(iter(dev.values()))
-    data = Data(tokenizer, train, dev, test, _sample(first))
-    _check(config, data)
-    return data, model
+    return Data(tokenizer, train, dev, test, _sample(first)), model
 
 
 def _tokenizer_config(config: Config) -> TokenizerConfig:
