@@ -35,7 +35,7 @@ SMALL = [
 JOINT = ["--model.decoder_layers=1", "--training.validation_search=ctc"]
 UTTERANCES = {"train": 80, "dev": 8}
 """Of TinySpeech that are used, so that a training takes half a minute."""
-AT_ONCE = 3
+AT_ONCE = 2
 """Processes beside each other."""
 
 
@@ -254,11 +254,20 @@ HEALTHY = {
 }  # fmt: skip
 
 
+CHECKPOINT = "recorded_checkpoint"
+
+
 def asr_tutorial(folder: Path, plant: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, with a bug planted before it begins; ``""``: none."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ASR_TUTORIAL_")}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**kept, "PYTHONPATH": path, "ASR_TUTORIAL_CACHE": str(folder / "cache"), **variables}
+    environment = {
+        **kept,
+        "PYTHONPATH": path,
+        "ASR_TUTORIAL_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+        **variables,
+    }
     command = [sys.executable, __file__, "--sick", plant, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -331,7 +340,9 @@ def main() -> None:
     from asr_tutorial.training.run import environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=[], help="names of bugs and healthy runs; nothing is recorded")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="names of bugs and healthy runs; the record keeps its others"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "data/results/doctor.json", help="(%(default)s)")
     options = parser.parse_args()
     sick: dict[str, Any] = {}
@@ -362,21 +373,24 @@ def main() -> None:
 
         sick |= pool.map(plant, wanted(PLANTS))
         healthy |= pool.map(leave, wanted(HEALTHY))
-        if not options.only:
-            healthy["recorded checkpoint"] = verdict(folder, ROOT / "data/pretrained/tinyspeech", "", {})
+        if CHECKPOINT in wanted([CHECKPOINT]):
+            healthy[CHECKPOINT] = verdict(folder, ROOT / "data/pretrained/tinyspeech", "", {})
+    made = environment()
+    made["command"] = f"python benchmarks/{made['command']}"
+    for each in (*sick.values(), *healthy.values()):
+        each["environment"] = made
+    if options.only and options.json.is_file():
+        before = json.loads(options.json.read_text(encoding="utf-8"))
+        sick, healthy = before["planted"] | sick, before["healthy"] | healthy
     found = [bug for bug, record in sick.items() if record["found"]]
     alarms = [kind for kind, record in healthy.items() if record["findings"]]
     print(f"{len(found)} of {len(sick)} bugs found, {len(alarms)} of {len(healthy)} healthy runs with a false alarm")
-    if options.only:
-        return
-    made = environment()
     record = {
-        "environment": {**made, "command": f"python benchmarks/{made['command']}"},
         "settings": HEALTHY["transformer"],
         "found": len(found),
         "missed": [bug for bug in sick if bug not in found],
         "false_alarms": alarms,
-        "planted": sick,
+        "planted": {bug: sick[bug] for bug in PLANTS if bug in sick},
         "healthy": healthy,
     }
     options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -163,7 +163,8 @@ def test_the_recorded_benchmark():
     assert len(found) == record["found"] >= 10
     assert len(record["healthy"]) >= 3
     assert [kind for kind, each in record["healthy"].items() if each["findings"]] == record["false_alarms"] == []
-    assert {"command", "date", "device", "commit"} <= record["environment"].keys()
+    for each in (*record["planted"].values(), *record["healthy"].values()):
+        assert {"command", "date", "device", "commit"} <= each["environment"].keys()
 
 
 # ------------------------------------------------------------------------------------------------ more of its checks

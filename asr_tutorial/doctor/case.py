@@ -127,7 +127,7 @@ def open_case(subject: Subject, folder: Path, make_lm: Callable[[Tokenizer], Tok
         UserError: a corpus is not there or cannot be read, or weights that do not fit.
     """
     config = Stages(subject.config).config if subject.checkpoint is None else load_config(subject.checkpoint / CONFIG)
-    config = replace(config, data=subject.config.data)
+    config = replace(config, data=subject.config.data, training=subject.config.training)
     data = config.data
     limits = {"min_seconds": data.min_seconds, "max_seconds": data.max_seconds}
     whole = join_corpora([read_corpus(path, root=data.root, **limits) for path in data.train])

@@ -15,6 +15,7 @@ from typing import Any
 
 from asr_tutorial.config import Config
 from asr_tutorial.doctor.report import Finding, NotApplicable
+from asr_tutorial.errors import CheckpointError
 from asr_tutorial.training.optimizer import Schedule
 
 YOUNG = 400
@@ -64,10 +65,17 @@ class Records:
 
 
 def read_records(folder: Path, config: Config) -> Records:
-    """Read what a run has written so far."""
+    """Read what a run has written so far.
+
+    Raises:
+        CheckpointError: ``metrics.json`` is damaged.
+    """
     records = Records(config)
     if (folder / "metrics.json").is_file():
-        records.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        try:
+            records.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{folder / 'metrics.json'} is no JSON ({error}): take it out of the run") from error
     if (folder / "train.log").is_file():
         for line in (folder / "train.log").read_text(encoding="utf-8", errors="replace").splitlines():
             if match := LOG_LINE.search(line):
