@@ -345,6 +345,8 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=ROOT / "data/results/doctor.json", help="(%(default)s)")
     options = parser.parse_args()
+    made = environment()
+    made["command"] = f"python benchmarks/{made['command']}"
     sick: dict[str, Any] = {}
     healthy: dict[str, Any] = {}
 
@@ -375,8 +377,6 @@ def main() -> None:
         healthy |= pool.map(leave, wanted(HEALTHY))
         if CHECKPOINT in wanted([CHECKPOINT]):
             healthy[CHECKPOINT] = verdict(folder, ROOT / "data/pretrained/tinyspeech", "", {})
-    made = environment()
-    made["command"] = f"python benchmarks/{made['command']}"
     for each in (*sick.values(), *healthy.values()):
         each["environment"] = made
     if options.only and options.json.is_file():
