@@ -330,7 +330,7 @@ def verdict(folder: Path, run: Path, plant: str, variables: Mapping[str, str]) -
 def answers() -> dict[str, str]:
     """An answer to each exercise, by people and machines that had not seen ours."""
     from asr_tutorial.course.manifest import load_course
-    from asr_tutorial.course.mistakes import variants
+    from asr_tutorial.course.versions import variants
 
     exercises = [exercise for chapter in load_course() for exercise in chapter.exercises]
     return {exercise.id: variants(exercise)[0].code for exercise in exercises}

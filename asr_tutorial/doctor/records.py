@@ -141,8 +141,9 @@ def curves(records: Records) -> Iterator[Finding]:
     if len(losses) >= 6:
         half = losses[len(losses) // 2 :]
         before, after = statistics.mean(half[:2]), statistics.mean(half[-2:])
-        if after > WORSE * min(losses) and after > losses[0] * 0.5:
-            yield Finding("diverged", f"the loss was {min(losses):.2f} and is {after:.2f}")
+        lowest = min(statistics.mean(pair) for pair in pairwise(losses))
+        if after > WORSE * lowest and after > losses[0] * 0.5:
+            yield Finding("diverged", f"the loss was {lowest:.2f} and is {after:.2f}")
         elif after > (1 - STILL) * before and not cer < HIGH:
             yield Finding(
                 "plateau", f"loss {before:.2f} at half the log, {after:.2f} at its end; CER {100 * cer:.0f} %"
