@@ -14,16 +14,18 @@ KERNELS = 2
 # kept, whatever the environment says: hundreds of processes would compile torch again, two seconds each.
 TEST_ENV = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
-.PHONY: help demo course test check lint notebooks proofs clean
+.PHONY: help demo course install test check lint notebooks proofs site clean
 
 help:
 	@echo "make demo       train a recogniser on the bundled speech and show what it does (some minutes)"
 	@echo "make course     your workspace with the chapters, opened in JupyterLab"
+	@echo "make install    what the course needs, and nothing started (for containers)"
 	@echo "make test       everything: lint, types, all tests with coverage, notebooks"
 	@echo "make check      quick unit tests"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  stubs, chapters/*.ipynb and solutions/*.ipynb from the library and chapters/*.py"
 	@echo "make proofs     the table that shows that the checks of the exercises can be trusted"
+	@echo "make site       the course as web pages, in build/site; needs no network"
 	@echo "make clean      remove caches and build products (.venv, runs/ and data stay)"
 
 demo: $(VENV)/.installed
@@ -32,6 +34,8 @@ demo: $(VENV)/.installed
 course: $(VENV)/.installed-course
 	$(BIN)/asr-tutorial start workspace
 	$(BIN)/jupyter lab --notebook-dir=workspace
+
+install: $(VENV)/.installed-course
 
 # Lines are counted in the first part alone: counting makes notebooks a sixth slower.
 test: lint
@@ -52,6 +56,9 @@ notebooks: $(VENV)/.installed-dev
 
 proofs: $(VENV)/.installed-dev
 	$(BIN)/python tools/proofs.py
+
+site: $(VENV)/.installed-dev
+	$(BIN)/python site/build.py
 
 clean:
 	rm -rf build dist .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache *.egg-info

@@ -6,13 +6,13 @@ subword units") or a unigram language model (Kudo 2018, "Subword regularization"
 
 Both begin with the same five special tokens, so that each has an id of its own:
 
-========== ============================================================
+=========== ============================================================
 ``<blank>`` CTC's "nothing new here"
 ``<sos>``   start of sentence, the decoder's first input
 ``<eos>``   end of sentence, the decoder's last output
 ``<unk>``   a character that the training text did not have
 ``<pad>``   fills up a batch, never trained on
-========== ============================================================
+=========== ============================================================
 """
 
 from __future__ import annotations

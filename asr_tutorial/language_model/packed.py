@@ -1,5 +1,7 @@
 """n-gram models in small files that are read in no time: four bytes for an n-gram of the highest order.
 
+A folder holds::
+
     model.safetensors    for each order k, in the order of the n-grams:
         k.log_prob       fp16, of every n-gram
         k.word           of every n-gram its last word, in the smallest type; not of order 1, where it is the row
