@@ -41,12 +41,7 @@ napoleon_use_ivar = True
 viewcode_line_numbers = True
 nitpicky = True
 # Names that are other projects' own, whose indexes are not here to link to.
-nitpick_ignore_regex = [
-    (r"py:.*", r"(?!asr_tutorial).*"),
-    # Private classes, and type variables, which have no entry of their own.
-    (r"py:.*", r"asr_tutorial\..*\._\w+"),
-    (r"py:class", r"asr_tutorial\.(training\.distributed\.Item|config\.loading\.Section)"),
-]
+nitpick_ignore_regex = [(r"py:.*", r"(?!asr_tutorial).*")]
 
 # The look
 html_theme = "sphinx_book_theme"

@@ -27,8 +27,14 @@ PACKAGE = ROOT / "asr_tutorial"
 
 # Pages in the order of the sidebar; whatever else `pages` finds comes at the end of the part that its folder names.
 PARTS: dict[str, list[str]] = {
-    "Using the course": ["docs/machines.md", "docs/troubleshooting.md", "docs/instructors.md", "docs/glossary.md"],
-    "Recognisers": ["docs/librispeech.md", "docs/librispeech_100h.md", "docs/slurm/README.md"],
+    "Using the course": [
+        "docs/install.md",
+        "docs/machines.md",
+        "docs/troubleshooting.md",
+        "docs/instructors.md",
+        "docs/glossary.md",
+    ],
+    "Recognisers": ["docs/using.md", "docs/librispeech.md", "docs/librispeech_100h.md", "docs/slurm/README.md"],
     "Results": ["RESULTS.md", "benchmarks/README.md"],
     "The library": ["commands.md", "api/index.md", "docs/architectures.md"],
     "About": ["CONTRIBUTING.md", "citing.md", "licence.md"],

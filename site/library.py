@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import FunctionType
 from typing import Any
 
 from docutils import nodes
@@ -11,33 +12,41 @@ from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import GoogleDocstring
 
 
-def _definition(target: str) -> str:
-    """The full name under which an object is documented, for any name that leads to it; ``""`` where there is none."""
+def _find(target: str) -> tuple[Any, str]:
+    """The object that a name leads to, and the full name under which it is documented.
+
+    Raises:
+        AttributeError: there is none.
+    """
     parts = target.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
             value: Any = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
-        for place, name in enumerate(parts[length:], start=length):
-            if not hasattr(value, name):
-                return ""
+        prefix = ".".join(parts[:length])
+        for name in parts[length:]:
             value = getattr(value, name)
-            if isinstance(value, type):
-                return ".".join([value.__module__, value.__qualname__, *parts[place + 1 :]])
-        return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else ""
-    return ""
+            own = getattr(value, "__qualname__", "")
+            prefix = f"{value.__module__}.{own}" if own else f"{prefix}.{name}"
+        return value, prefix
+    raise AttributeError(target)
 
 
 def find_definition(app: Sphinx, env: BuildEnvironment, node: Any, content: nodes.Element) -> nodes.Element | None:
     """Called by Sphinx for a reference without a target."""
     if node.get("refdomain") != "py" or not node["reftarget"].startswith("asr_tutorial."):
         return None
-    name = _definition(node["reftarget"])
-    domain = env.domains.python_domain
-    if not name or name not in domain.objects:
+    try:
+        value, name = _find(node["reftarget"])
+    except AttributeError:
         return None
-    return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], name, node, content)
+    domain = env.domains.python_domain
+    if name in domain.objects:
+        return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], name, node, content)
+    # Type variables, names for types, and what is private have no entry: their name stands there without a link.
+    is_private = any(part.startswith("_") for part in name.split("."))
+    return content if is_private or not isinstance(value, type | FunctionType) else None
 
 
 def _whole_text(docstring: Any) -> tuple[str, list[str]]:

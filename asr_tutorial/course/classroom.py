@@ -88,6 +88,8 @@ def make_submission(workspace: Workspace, name: str, on_progress: Callable[[str]
     """
     submission = Submission(name, datetime.now(UTC).isoformat(timespec="seconds"), _versions())
     for exercise in all_exercises():
+        if not workspace.holds(exercise):  # a chapter that came after the workspace: nothing can be started there
+            continue
         cell = workspace.cell(exercise)
         if started(exercise, cell):
             feedback = CHECKER.check(exercise, cell)

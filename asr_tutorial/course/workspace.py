@@ -107,6 +107,10 @@ class Workspace:
 
     # -------------------------------------------------------------------------------------------------- reading cells
 
+    def holds(self, exercise: Exercise) -> bool:
+        """Whether the chapter of an exercise is here."""
+        return bool(self._files(exercise))
+
     def cell(self, exercise: Exercise) -> str:
         """The learner's cell of an exercise: from the notebook or the script, whichever was worked on.
 
