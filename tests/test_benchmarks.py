@@ -301,3 +301,16 @@ def test_the_readme_shows_what_is_recorded(common):
     text = summary.README.read_text(encoding="utf-8")
     assert summary.filled(text) == text, "run: python benchmarks/summary.py --write"
     assert text.count("prefix_beam.json") == 3
+
+
+def test_streaming_says_when_words_appear_and_which_are_corrected(tmp_path):
+    streaming = importlib.import_module("streaming")
+    assert streaming.compared(["A", "B", "C"], ["A", "X", "C", "D"]) == [(0, 0), (2, 2)]
+    streaming.main(["--limit", "1", "--json", str(tmp_path / "streaming.json")])
+    rows = json.loads((tmp_path / "streaming.json").read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == 2 * 3 * 3
+    assert all(row["same_as_offline"] == "1 of 1" for row in rows)
+    patient = [row for row in rows if row["partial_search"] == "greedy" and row["step_seconds"] == 0.25]
+    assert [row["agreement"] for row in patient] == [1, 2, 3]
+    latencies = [row["latency_mean"] for row in patient]
+    assert latencies == sorted(latencies), "the more must agree, the later"
