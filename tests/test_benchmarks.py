@@ -303,7 +303,7 @@ def test_the_readme_shows_what_is_recorded(common):
     assert text.count("prefix_beam.json") == 3
 
 
-def test_streaming_says_when_words_appear_and_which_are_corrected(tmp_path):
+def test_streaming_says_when_words_appear_and_which_are_corrected(common, tmp_path):
     streaming = importlib.import_module("streaming")
     assert streaming.compared(["A", "B", "C"], ["A", "X", "C", "D"]) == [(0, 0), (2, 2)]
     streaming.main(["--limit", "1", "--json", str(tmp_path / "streaming.json")])

@@ -214,7 +214,7 @@ class StreamingRecognizer(Generic[Result]):
             self._fresh += len(piece)
             if self._fresh == self.step:
                 self._fresh = 0
-                partials.append(self._look())
+                partials.append(self.look())
         return partials
 
     def finish(self) -> list[Piece[Result]]:
@@ -228,7 +228,7 @@ class StreamingRecognizer(Generic[Result]):
         self._conclude(self._filled)
         return self.pieces
 
-    def _look(self) -> Partial:
+    def look(self) -> Partial:
         """Recognise the window anew and commit what is agreed on."""
         if self._filled > self.window_seconds * self.sample_rate:
             self._cut()
