@@ -69,7 +69,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt tools/install.sh
 	touch $@
 
 $(VENV)/.installed-course: pyproject.toml constraints.txt tools/install.sh
-	sh tools/install.sh $(VENV) "course"
+	sh tools/install.sh $(VENV) "course,serve"
 	touch $(VENV)/.installed $@
 
 # What the demo needs is part of this, so both are up to date afterwards.

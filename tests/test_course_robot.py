@@ -13,6 +13,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from asr_tutorial.corpus import read_corpus
 from asr_tutorial.course.manifest import REPOSITORY, find_exercise, load_course
 from asr_tutorial.course.versions import mutants, variants
 
@@ -66,6 +67,30 @@ WITH_PARAFORMER = {"13.2", "13.3", "13.4", "13.5", "13.6"}
 PARAFORMER = ["--model.architecture=paraformer", "--training.validation_search=parallel"]
 IN_THE_CLINIC = {f"14.{number}" for number in range(1, 13)}
 """Scripts of their own, repaired for the practice."""
+IN_A_SERVICE = {"15.1", "15.2", "15.3", "15.4", "15.5"}
+SERVICE = """
+import sys
+from pathlib import Path
+import asr_tutorial
+from asr_tutorial.audio import read_audio
+from asr_tutorial.corpus import read_corpus
+from asr_tutorial.serve.app import create_app
+from asr_tutorial.serve.settings import Settings
+from fastapi.testclient import TestClient
+sound = Path(sys.argv[2])
+app = create_app(Settings(checkpoint=Path(sys.argv[1])))
+with TestClient(app) as client:
+    assert client.post("/transcribe", json={"features": [[0.0] * 79]}).status_code == 422
+    offline = client.post("/transcribe", files={"file": sound.read_bytes()}).json()["text"]
+    with client.websocket_connect("/stream") as socket:
+        socket.send_json({"sample_rate": 16_000})
+        socket.send_bytes(read_audio(sound).astype("<f4").tobytes())
+        socket.send_json({"end": True})
+        messages = [socket.receive_json()]
+        while messages[-1]["type"] == "partial":
+            messages.append(socket.receive_json())
+print(offline == messages[-1]["text"], len(messages), offline)
+"""
 GROWING = [
     "--training.max_steps=12",
     "--training.teacher_forcing_epochs=[0,0.1]",
@@ -187,7 +212,7 @@ def desk(tmp_path_factory):
     patch.delenv("ASR_TUTORIAL_CODE", raising=False)
     patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # counting lines would make the robot slower
     patch.delenv("ASR_TUTORIAL_WORKSPACE", raising=False)
-    patch.setenv("PYTHONPATH", str(folder))
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(REPOSITORY)]))  # this tree, whatever is installed
     patch.setenv("ASR_TUTORIAL_CACHE", str(folder / "cache"))
     terminal(folder, "start", "workspace")
     yield folder
@@ -258,7 +283,8 @@ class TestLearner:
         assert "borrowed  nothing" in text
         called = json.loads(counts.read_text(encoding="utf-8"))
         every = {exercise.id for chapter in CHAPTERS for exercise in chapter.exercises}
-        elsewhere = NOT_IN_TRAINING | WITH_TEXT | WHERE_IT_GROWS | WHERE_IT_REMEMBERS | WITH_PARAFORMER | IN_THE_CLINIC
+        elsewhere = NOT_IN_TRAINING | WITH_TEXT | WHERE_IT_GROWS | WHERE_IT_REMEMBERS | WITH_PARAFORMER
+        elsewhere |= IN_THE_CLINIC | IN_A_SERVICE
         wanted = every - elsewhere - {"10.1", "13.1"}
         assert wanted <= called.keys(), f"not called: {wanted - called.keys()}"
         assert called["1.1"] >= 50 * 4, "attention is the learner's own, not the fused kernel: four calls a step"
@@ -290,6 +316,17 @@ class TestLearner:
         terminal(desk, "train", *options, ROBOT_COUNTS=str(counts))
         called = json.loads(counts.read_text(encoding="utf-8"))
         assert called.keys() >= WITH_PARAFORMER, f"not called: {WITH_PARAFORMER - called.keys()}"
+
+    def test_a_service_runs_the_learners_functions(self, desk):
+        counts, sound = desk / "counts_service.json", read_corpus("tinyspeech/test").utterances[1]
+        command = [sys.executable, "-c", SERVICE, str(PRETRAINED), str(sound.audio)]
+        environment = {**os.environ, "ASR_TUTORIAL_CODE": "mine", "ROBOT_COUNTS": str(counts)}
+        done = subprocess.run(
+            command, cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.stdout.startswith("True 7 EMMA PUT SUGAR"), done.stdout + done.stderr[-3000:]
+        called = json.loads(counts.read_text(encoding="utf-8"))
+        assert called.keys() >= IN_A_SERVICE, f"not called: {IN_A_SERVICE - called.keys()}"
 
     def test_language_models_run_the_learners_functions(self, desk):
         steps = ["--training.max_steps=4", "--training.validate_every=4"]

@@ -154,7 +154,7 @@ PINS = dict(
 
 
 class TestPins:
-    @pytest.mark.parametrize("extra", ["", "course", "dev", "wandb"])
+    @pytest.mark.parametrize("extra", ["", "course", "dev", "serve", "wandb"])
     def test_constraints_cover_the_requirements(self, extra: str) -> None:
         pinned = {canonicalize_name(name): version for name, version in PINS.items()}
         project = PYPROJECT["project"]

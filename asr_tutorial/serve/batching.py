@@ -137,13 +137,16 @@ class DynamicBatcher:
     def admit(self) -> None:
         """Refuse a request while that is cheap: before its body is read, and again before it is put in the queue.
 
+        Whoever has given up waiting, so that the answer is done, takes nobody's place.
+
         Raises:
             ServiceError: 503 when the service stops, 429 when as many wait as may.
         """
+        waiting = sum(not job.answer.done() for job in self.waiting)
         if self.stopping:
             raise stopping()
-        if len(self.waiting) >= self.queue:
-            raise queue_full(len(self.waiting))
+        if waiting >= self.queue:
+            raise queue_full(waiting)
 
     async def submit(self, item: Any, kind: Hashable, size: float, timeout: float) -> Answer:
         """Wait for the answer to one item.
@@ -174,27 +177,25 @@ class DynamicBatcher:
         Returns:
             Jobs that are taken out of the queue; none when the batcher stops.
         """
-        self._forget()
-        while not self.waiting and not self.stopping:
-            await self._next_arrival(None)
+        while not self.stopping:
             self._forget()
-        while 0 < len(self.waiting) < self.max_batch:
+            if not self.waiting:
+                await self._next_arrival(None)
+                continue
             left = self.waiting[0].arrived + self.max_wait - time.monotonic()
-            if left <= 0:
-                break
+            if left <= 0 or len(self.waiting) >= self.max_batch:
+                batch = select(self.waiting, self.max_batch)
+                self.waiting = [job for job in self.waiting if job not in batch]
+                return batch
             await self._next_arrival(left)
-            self._forget()
-        if not self.waiting:
-            return []
-        batch = select(self.waiting, self.max_batch)
-        self.waiting = [job for job in self.waiting if job not in batch]
-        return batch
+        return []
 
     def _forget(self) -> None:
         """Take out the jobs that nobody waits for any more."""
         self.waiting = [job for job in self.waiting if not job.answer.done()]
 
     async def _next_arrival(self, timeout: float | None) -> None:
+        """Come back when a job has arrived or the batcher stops, after ``timeout`` seconds at the latest."""
         self._arrival.clear()
         try:
             async with asyncio.timeout(timeout):

@@ -7,6 +7,7 @@ tensors. Each check says what is allowed and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +40,45 @@ def too_long(seconds: float, limit: float) -> ServiceError:
     )
 
 
+def too_many_frames(frames: int, limit: int) -> ServiceError:
+    return ServiceError(
+        413,
+        "too_long",
+        f"features have {frames} frames, at most {limit} are taken",
+        "send the recording as a file, which is split at its pauses, or split it yourself",
+    )
+
+
+def bad_features(n_mels: int) -> Callable[[str], ServiceError]:
+    """What makes a refusal of features from a sentence that says what is wrong with them."""
+
+    def refusal(message: str) -> ServiceError:
+        remedy = f"send log-mel frames, one list of {n_mels} finite numbers each"
+        return ServiceError(422, "bad_features", message, remedy)
+
+    return refusal
+
+
 def check_features(rows: Any, n_mels: int, max_frames: int) -> NDArray[np.float32]:
     """Log-mel features as they come out of JSON, if they are what the recogniser takes.
 
     Args:
         rows: anything; should be a list of lists of numbers.
         n_mels: numbers of each row.
-        max_frames: most rows.
+        max_frames: most rows; more are refused before they are looked at.
 
     Returns:
-        (frames, n_mels).
+        (frames, n_mels) float32.
 
     Raises:
-        ServiceError: 422 with the first thing that is wrong, 413 for too many rows.
+        ServiceError: 413 ``too_long`` for too many rows; 422 ``bad_features`` for anything else, with the number of the
+            first frame that is wrong.
     """
-
-    def wrong(message: str) -> ServiceError:
-        return ServiceError(
-            422, "bad_features", message, f"send log-mel frames, one list of {n_mels} finite numbers each"
-        )
-
+    wrong = bad_features(n_mels)
     if not isinstance(rows, list) or not rows:
         raise wrong("features must be a list of at least one frame")
     if len(rows) > max_frames:
-        raise ServiceError(
-            413,
-            "too_long",
-            f"features have {len(rows)} frames, at most {max_frames} are taken",
-            "send the recording as a file, which is split at its pauses, or split it yourself",
-        )
+        raise too_many_frames(len(rows), max_frames)
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != n_mels:
             found = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
@@ -82,8 +93,12 @@ def check_features(rows: Any, n_mels: int, max_frames: int) -> NDArray[np.float3
     return check_range(features, wrong)
 
 
-def check_range(features: NDArray[np.float32], wrong: Any) -> NDArray[np.float32]:
-    """Features (frames, n_mels) without NaN, infinities, and numbers that sound cannot give."""
+def check_range(features: NDArray[np.float32], wrong: Callable[[str], ServiceError]) -> NDArray[np.float32]:
+    """Features (frames, n_mels) without NaN, infinities, and numbers that sound cannot give.
+
+    Raises:
+        ServiceError: what ``wrong`` makes of a sentence about the first value that is none of sound's.
+    """
     sound = np.abs(features) <= LARGEST_LOG_MEL  # NaN is not
     if not sound.all():
         frame, place = np.argwhere(~sound)[0]

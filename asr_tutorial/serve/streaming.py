@@ -2,7 +2,7 @@
 
 What was heard so far is recognised anew every half a second. Words on which consecutive hypotheses agree are
 *committed* (local agreement: Liu et al. 2020, "Low-latency sequence-to-sequence speech recognition and translation by
-partial hypothesis selection", section 4.2). They stand, whatever later hypotheses say; what follows them may change.
+partial hypothesis selection"). They stand, whatever later hypotheses say; what follows them may change.
 Work and memory are bounded by a window; when it is full, it is cut at a pause, and the first part is concluded.
 """
 
