@@ -158,6 +158,18 @@ def test_every_bug_has_a_plant_and_an_illness(planted):
         assert all((illness.title, illness.means, illness.cause, illness.remedy)), name
 
 
+def test_the_recorded_benchmark():
+    """What ``python benchmarks/doctor.py`` has recorded reaches the bar: ten of twelve, and no false alarm."""
+    record = json.loads((ROOT / "data" / "results" / "doctor.json").read_text(encoding="utf-8"))
+    assert set(record["planted"]) == set(BUGS)
+    found = [bug for bug, each in record["planted"].items() if bug in each["findings"]]
+    assert len(found) == record["found"] >= 10
+    assert len(record["healthy"]) >= 3
+    assert [kind for kind, each in record["healthy"].items() if each["findings"]] == record["false_alarms"] == []
+    for each in (*record["planted"].values(), *record["healthy"].values()):
+        assert {"command", "date", "device", "commit"} <= each["environment"].keys()
+
+
 # ------------------------------------------------------------------------------------------------ more of its checks
 
 

@@ -117,7 +117,7 @@ def gradients(case: Case) -> Iterator[Finding]:
 def _stepper(case: Case) -> Stepper:
     schedule = ScheduleConfig(kind="linear", warmup_steps=WARMUP)
     config = replace(case.config, training=replace(case.config.training, schedule=schedule))
-    return Stepper(config, case.tokenizer, copy.deepcopy(case.model), total_steps=10 * WARMUP)
+    return Stepper(config, case.tokenizer, copy.deepcopy(case.model).train(), total_steps=10 * WARMUP)
 
 
 def _steps(case: Case) -> _Record:
