@@ -89,7 +89,7 @@ class TestPictures:
         assert titles == ["Loss", "Errors", "Learning rate", "States", "Weights"]
         texts = [text.get_text() for axes in figure.axes for text in axes.texts]
         assert texts.count("padding") == 1, "where there is padding"
-        assert "not a number from here" in texts
+        assert " not a number from here" in texts
         close(figure)
 
     def test_everything_is_told(self, capsys):
