@@ -22,9 +22,22 @@
 # repair the script, and the check runs it: the symptom has to be gone.
 #
 # **You need** the chapters up to [08](08_training.ipynb); patient 9 needs shallow fusion from [10](10_language_model.ipynb).
-# **Time**: about 3 hours; the core exercises take 75 minutes of them.
+# **Time**: about 3 hours; the core exercises take 150 minutes of them.
 #
-# EXERCISES
+# | exercise | the patient | minutes | difficulty | |
+# |---|---|---|---|---|
+# | 14.1 | it never stops | 10 | 1 | core |
+# | 14.2 | a splendid loss | 10 | 1 | core |
+# | 14.3 | one letter everywhere | 15 | 2 | core |
+# | 14.4 | not a number | 20 | 3 | core |
+# | 14.5 | deaf when it is alone | 10 | 1 | core |
+# | 14.6 | it depends on the company | 10 | 2 | core |
+# | 14.7 | perfect loss, nothing learnt | 10 | 2 | core |
+# | 14.8 | good until the first validation | 10 | 1 | core |
+# | 14.9 | the helper that makes it worse | 10 | 2 | core |
+# | 14.10 | short sentences learn nothing | 15 | 2 | core |
+# | 14.11 | it stops learning after a quarter | 15 | 2 | core |
+# | 14.12 | deaf to one microphone | 15 | 2 | core |
 
 # %%
 # The course comes first: from here on the library has what you wrote in earlier chapters.
