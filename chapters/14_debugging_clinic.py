@@ -22,22 +22,22 @@
 # repair the script, and the check runs it: the symptom has to be gone.
 #
 # **You need** the chapters up to [08](08_training.ipynb); patient 9 needs shallow fusion from [10](10_language_model.ipynb).
-# **Time**: about 3 hours; the core exercises take 150 minutes of them.
+# **Time**: about 3 hours; the core exercises take 80 minutes of them.
 #
 # | exercise | the patient | minutes | difficulty | |
 # |---|---|---|---|---|
 # | 14.1 | it never stops | 10 | 1 | core |
-# | 14.2 | a splendid loss | 10 | 1 | core |
+# | 14.2 | a splendid loss | 10 | 1 | optional |
 # | 14.3 | one letter everywhere | 15 | 2 | core |
 # | 14.4 | not a number | 20 | 3 | core |
-# | 14.5 | deaf when it is alone | 10 | 1 | core |
+# | 14.5 | deaf when it is alone | 10 | 1 | optional |
 # | 14.6 | it depends on the company | 10 | 2 | core |
-# | 14.7 | perfect loss, nothing learnt | 10 | 2 | core |
+# | 14.7 | perfect loss, nothing learnt | 10 | 2 | optional |
 # | 14.8 | good until the first validation | 10 | 1 | core |
-# | 14.9 | the helper that makes it worse | 10 | 2 | core |
-# | 14.10 | short sentences learn nothing | 15 | 2 | core |
+# | 14.9 | the helper that makes it worse | 10 | 2 | optional |
+# | 14.10 | short sentences learn nothing | 15 | 2 | optional |
 # | 14.11 | it stops learning after a quarter | 15 | 2 | core |
-# | 14.12 | deaf to one microphone | 15 | 2 | core |
+# | 14.12 | deaf to one microphone | 15 | 2 | optional |
 
 # %%
 # The course comes first: from here on the library has what you wrote in earlier chapters.
@@ -267,7 +267,7 @@ report(visit)
 # $0.1 \cdot 2 + 0.9 \cdot 0.01 = 0.21$. That looks like a model that is nearly done, and it has hardly begun. Its gradients are a tenth of what
 # they should be as well.
 #
-# **Exercise 14.2** · 10 minutes · difficulty 1 of 5 · core
+# **Exercise 14.2** · 10 minutes · difficulty 1 of 5 · optional
 #
 # Repair the loss. EOS is part of a text: it has to be learnt.
 
@@ -444,7 +444,7 @@ report(visit)
 # Why does it work at all in the batch? The encoder computes something for padded frames, too: they attend to the real ones, so that they know
 # about the sentence. What the decoder finds there is enough to learn four sentences by heart. Alone, without padding, nothing is left to look at.
 #
-# **Exercise 14.5** · 10 minutes · difficulty 1 of 5 · core
+# **Exercise 14.5** · 10 minutes · difficulty 1 of 5 · optional
 #
 # Repair the mask. `torch.nn.MultiheadAttention` and this library mean opposite things by True (chapter [03](03_masks_padding_batches.ipynb)).
 
