@@ -247,4 +247,4 @@ class TestFace:
         container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
         assert container["postCreateCommand"] == "make install"
         planned = subprocess.run(["make", "-n", "-B", "install"], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert 'tools/install.sh .venv "course"' in planned.stdout
+        assert 'tools/install.sh .venv "course,serve"' in planned.stdout
