@@ -47,22 +47,30 @@ here("14")
 
 # %%
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import soundfile
 import torch
 from IPython.display import Markdown
 from matplotlib import pyplot as plt
 from torch import Tensor
 from torch.nn import functional as F
 
+from asr_tutorial.audio import Samples
 from asr_tutorial.clinic.chart import markdown as chart
+from asr_tutorial.clinic.eval_mode_not_restored import ctc
+from asr_tutorial.clinic.mask_inverted import FACTOR
 from asr_tutorial.clinic.picture import draw, report
 from asr_tutorial.clinic.visit import Visit, inside, sentences, small_model, written
 from asr_tutorial.ctc import best_path
 from asr_tutorial.dataset import Batch, Example, collate
 from asr_tutorial.dataset.batch import pad_tokens
 from asr_tutorial.doctor import ILLNESSES
+from asr_tutorial.language_model import TransformerLM
+from asr_tutorial.model import SpeechTransformer
 from asr_tutorial.tokenizer import Tokenizer
+from asr_tutorial.training.optimizer import Schedule
 
 torch.set_num_threads(1)  # models so small that threads would mostly wait for each other
 
@@ -528,28 +536,383 @@ plt.show()
 report(visit)
 
 # %% [markdown]
-# ## Patient 7: the answer in the question
+# ## Patient 7: perfect loss, nothing learnt
 #
+# > *"I have never seen such a loss: 0.005 after 50 steps. And then the decoder does not write a single letter."*
+
+# %%
+sick = admit("14.7")
+visit = sick.run()
+draw(visit, "Patient 7 on admission")
+plt.show()
+report(visit)
 
 # %% [markdown]
-# ## Patient 8: worse after the first validation
+# What the decoder writes here is SOS, again and again; special tokens are left out of a transcript, so that nothing is left. When the loss is
+# good and the writing is not, ask what the decoder has in training that it lacks when it writes by itself. In training it reads the right
+# text (teacher forcing, [chapter 06](06_decoder.ipynb)); alone it reads its own.
 #
+# Question 4 settles it: take a part away. The last two lines are the loss of the trained model, once with the sound and once with silence in
+# its place. In silence nobody can tell which of the four sentences is meant. This decoder does not miss the sound at all, and the picture of
+# cross-attention shows that it does not listen: it has another source for its answers.
+
+# %%
+show("clinic.teacher_forcing_shifted.run")
 
 # %% [markdown]
-# ## Patient 9: the adviser who shouts
+# **Exercise 14.7** · 10 minutes · difficulty 2 of 5 · optional
 #
+# `tokens` holds whole rows, from SOS to EOS. Which part of a row does the decoder read, and which is it asked for?
+
+
+# %%
+@exercise("14.7")
+def next_token_loss(model: SpeechTransformer, batch: Batch, tokens: Tensor, pad: int) -> Tensor:
+    """How well the decoder names each token of the texts after it has read those before it.
+
+    Args:
+        model: gives ``.logits`` when called with features, their lengths, and the tokens that the decoder reads.
+        batch: the sound.
+        tokens: ``(batch, length)``, whole rows: SOS, the letters of the text, EOS, and PAD behind it.
+        pad: id of PAD, which is never asked for.
+
+    Returns:
+        Cross-entropy in nats per token: the letters and EOS.
+    """
+    logits = model(batch.features, batch.feature_lengths, tokens).logits
+    return F.cross_entropy(logits.transpose(1, 2), tokens, ignore_index=pad)
+
+
+# %%
+next_token_loss = check("14.7")
+
+# %%
+from asr_tutorial.clinic import teacher_forcing_shifted
+
+visit = teacher_forcing_shifted.run()
+draw(visit, "Patient 7, cured")
+plt.show()
+report(visit)
 
 # %% [markdown]
-# ## Patient 10: masks that hit nothing
-#
+# Without the sound the loss is now twenty times as high. It is still small, since a sentence that is known by heart goes on by itself as soon as
+# its first letters are there; but the first letter has to be heard.
 
 # %% [markdown]
-# ## Patient 11: a short breath
+# ## Patient 8: good until the first validation
 #
+# > *"Dropout of 0.3, as much as I dare, and it still learns the training set by heart. The dev loss goes up from step 40 on."*
+#
+# This script and the next ones learn letters of [the synthetic task](06_decoder.ipynb), which a small model understands within 100 steps.
+
+# %%
+sick = admit("14.8")
+visit = sick.run()
+draw(visit, "Patient 8 on admission")
+plt.show()
+report(visit)
 
 # %% [markdown]
-# ## Patient 12: twice as fast
+# A gap between training and dev that opens is overfitting, and more data or more dropout would be the answer, if the dropout were there. Look at
+# the training loss itself: under dropout each step draws other units, and the curve trembles. This one is perfectly smooth from step 20 on, as
+# if nothing were drawn by lot any more, and falls to nothing. What happens at step 20? The first validation.
 #
+# So ask question 2 of the model instead of the data: in which state is it when it makes a step? The last line counts it.
+
+# **Exercise 14.8** · 10 minutes · difficulty 1 of 5 · core
+#
+# This is what happens every 20 steps. The script also calls it with the finished model, from which it expects the same figure each time, and
+# which it goes on to use.
+
+
+# %%
+@exercise("14.8")
+def validate(model: SpeechTransformer, dev: Batch, blank: int) -> float:
+    """The loss on utterances that are not learnt from, as the finished model would have it.
+
+    Args:
+        model: somewhere in its training, or after it.
+        dev: the utterances.
+        blank: id of CTC's blank.
+
+    Returns:
+        Nats per token; the same each time for the same weights.
+    """
+    model.eval()
+    with torch.inference_mode():
+        return ctc(model, dev, blank).item()
+
+
+# %%
+validate = check("14.8")
+
+# %%
+from asr_tutorial.clinic import eval_mode_not_restored
+
+visit = eval_mode_not_restored.run()
+draw(visit, "Patient 8, cured")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# ## Patient 9: the helper that makes it worse
+#
+# > *"My recogniser makes errors that a language model must find, for it has read every word there is. So I trained one. Its perplexity is
+# > excellent. With it, there are more errors than letters."*
+
+# %%
+sick = admit("14.9")
+visit = sick.run()
+draw(visit, "Patient 9 on admission")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# Both losses fall as they should, so neither of the two is ill by itself; what is ill is how they speak with each other. Question 4, with the
+# language model and without: alone, the recogniser gets 31 % of the letters wrong, together there are 117 %. And the kind of errors has changed:
+# almost two letters are written for each one that was said, most of them behind the end, in good English spelling.
+#
+# In a search every letter has a price: the logarithm of a probability is never above zero. A search that would rather write on than stop has
+# found letters that are not paid for but rewarded.
+
+# %%
+show("clinic.lm_raw_logits.recognise")
+
+# %% [markdown]
+# **Exercise 14.9** · 10 minutes · difficulty 2 of 5 · optional
+#
+# This function is all that the search gets to hear of the language model.
+
+
+# %%
+@exercise("14.9")
+def lm_scores(lm: TransformerLM, prefixes: Tensor) -> Tensor:
+    """What the language model says of the token that comes next, in the unit of the recogniser: nats.
+
+    Args:
+        lm: in evaluation mode.
+        prefixes: ``(n, length)`` ids, SOS first.
+
+    Returns:
+        ``(n, vocab)``, to be added to the recogniser's log-probabilities.
+    """
+    return lm(prefixes)[:, -1]
+
+
+# %%
+lm_scores = check("14.9")
+
+# %%
+from asr_tutorial.clinic import lm_raw_logits
+
+visit = lm_raw_logits.run()
+draw(visit, "Patient 9, cured")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# How large is the reward? The logits of a Transformer have no level: add 7 to all of them, and the softmax is the same. Print the sum of `exp`
+# over the vocabulary for both versions:
+
+# %%
+lm, prefix = (lambda prefixes: torch.tensor([[[2.0, 1.0, 0.0]]]) + 7), torch.zeros(1, 1, dtype=torch.long)
+for name, version in (("on admission", sick.lm_scores), ("cured", lm_raw_logits.lm_scores)):
+    scores = version(lm, prefix)
+    print(
+        f"{name}: scores {[round(score, 2) for score in scores[0].tolist()]}, sum of exp {float(scores.exp().sum()):.2f}"
+    )
+
+# %% [markdown]
+# ## Patient 10: short sentences learn nothing
+#
+# > *"I mask stretches of time, as the paper says, at most a fifth of the utterance each. Long utterances get better for it. Short ones
+# > have a training loss that will not come down."*
+
+# %%
+sick = admit("14.10")
+visit = sick.run()
+draw(visit, "Patient 10 on admission")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# Twelve short utterances and three long ones make a batch, and the curve is drawn for both kinds. A mean over all of them would have hidden the
+# matter: **split a loss by length** whenever padding may play a part. What is odd, too, is that the short ones are recognised rather well
+# afterwards, without masks. A training loss far above what the model shows on the dev set says that the training input is harder than it
+# should be.
+#
+# Question 2 then: look at what the model gets. The pictures show two utterances after masking, which is what nobody looks at.
+
+# **Exercise 14.10** · 15 minutes · difficulty 2 of 5 · optional
+#
+# Both kinds should lose about the same share to three stretches of at most 20 %, and padding should stay what it is.
+
+
+# %%
+@exercise("14.10")
+def hide_stretches(features: Tensor, lengths: Tensor, share: float, count: int) -> Tensor:
+    """Hide ``count`` random stretches of each utterance, SpecAugment's time masks.
+
+    A stretch is a whole number of frames long, from none to ``share`` of the utterance, each length as probable as any
+    other; where it lies, within the utterance, is random too.
+
+    Args:
+        features: ``(batch, frames, n_mels)``, zero behind each utterance's end; left as they are.
+        lengths: ``(batch,)`` real frames.
+        share: of the utterance, at most 1.
+        count: stretches, which may overlap.
+
+    Returns:
+        A copy with 0.5 in the hidden places.
+    """
+    hidden = features.clone()
+    for row, length in enumerate(lengths.tolist()):
+        for _ in range(count):
+            width = int(torch.rand(()) * (share * features.shape[1] + 1))
+            start = int(torch.rand(()) * length)
+            hidden[row, start : start + width] = 0.5
+    return hidden
+
+
+# %%
+hide_stretches = check("14.10")
+
+# %%
+from asr_tutorial.clinic import specaugment_in_padding
+
+visit = specaugment_in_padding.run()
+draw(visit, "Patient 10, cured")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# ## Patient 11: it stops learning after a quarter
+#
+# > *"My GPU is small, so I add up the gradients of four batches for each step. Since then the loss stops falling early on, and stays
+# > where it is, whatever I do to the model."*
+
+# %%
+sick = admit("14.11")
+visit = sick.run()
+draw(visit, "Patient 11 on admission")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# A plateau has many causes, and one of them is seen at a glance if the learning rate is drawn below the loss, over the same steps. This one is at
+# its peak after 3 steps and at zero after 10. From there on nothing is learnt, since nothing is moved: the wavelet that is left in the loss is the
+# six steps' worth of data coming round again.
+#
+# The schedule was made for 40 steps with 10 of warm-up: a quarter is 10 steps. What else is there four of?
+
+# %%
+show("clinic.scheduler_counts_batches.run")
+
+# %% [markdown]
+# **Exercise 14.11** · 15 minutes · difficulty 2 of 5 · core
+#
+# One call of `optimizer.step` is one step.
+
+
+# %%
+@exercise("14.11")
+def train(
+    loss_of: Callable[[Batch], Tensor],
+    batches: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    accumulate: int,
+) -> tuple[list[float], list[float]]:
+    """Go through the batches once; the gradients of ``accumulate`` batches are added up for each step.
+
+    Args:
+        loss_of: mean loss of a batch.
+        batches: a multiple of ``accumulate``.
+        optimizer: its groups hold their ``peak_lr``; gradients are none yet.
+        schedule: ``schedule.apply(optimizer, step)`` sets the rate for optimiser step ``step``, counted from 0.
+        accumulate: batches for one step, which is that of their mean loss.
+
+    Returns:
+        For each step, the loss and the learning rate that it was made with.
+    """
+    losses, rates, total = [], [], 0.0
+    for number, batch in enumerate(batches):
+        schedule.apply(optimizer, number)
+        loss = loss_of(batch) / accumulate
+        loss.backward()
+        total += loss.item()
+        if (number + 1) % accumulate == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(total)
+            rates.append(optimizer.param_groups[0]["lr"])
+            total = 0.0
+    return losses, rates
+
+
+# %%
+train = check("14.11")
+
+# %%
+from asr_tutorial.clinic import scheduler_counts_batches
+
+visit = scheduler_counts_batches.run()
+draw(visit, "Patient 11, cured")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# ## Patient 12: deaf to one microphone
+#
+# > *"It knows these four sentences by heart. Played to it from other recordings, of the same voices, it hears shreds."*
+#
+# The recordings are those of the training set, as machines with other sample rates would have written them down: 44.1 and 48 kHz.
+
+# %%
+sick = admit("14.12")
+visit = sick.run()
+draw(visit, "Patient 12 on admission")
+plt.show()
+report(visit)
+
+# %% [markdown]
+# Not an error, not a warning: samples are numbers, and a network takes any. Question 2, with the picture of the features: the same sentence has
+# 200 frames in one recording and 600 in the other, and all that is in it has moved to lower mel bins. Someone speaks three times as slowly and
+# at a third of the pitch. The bright band is a whistle of 15 kHz, three times as high as it seems here; at 16 kHz there is no room for it.
+#
+# The last line is the test that would have found it without a picture: seconds by the features for each second by the file.
+
+# **Exercise 14.12** · 15 minutes · difficulty 2 of 5 · optional
+#
+# `soundfile` gives the samples and their rate. `resample(samples, from_rate, to_rate)` is in `asr_tutorial.audio`; it is worth asking why it
+# is more than leaving out samples.
+
+
+# %%
+@exercise("14.12")
+def load(path: Path) -> Samples:
+    """Read a recording, of any sample rate, for the features.
+
+    Args:
+        path: a mono sound file.
+
+    Returns:
+        ``(samples,)`` float32, ``SAMPLE_RATE`` of them for each second of the recording.
+    """
+    samples, _ = soundfile.read(path, dtype="float32")
+    return samples
+
+
+# %%
+load = check("14.12")
+
+# %%
+from asr_tutorial.clinic import sample_rate_ignored
+
+visit = sample_rate_ignored.run()
+draw(visit, "Patient 12, cured")
+plt.show()
+report(visit)
 
 # %% [markdown]
 # ## The doctor

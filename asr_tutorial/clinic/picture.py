@@ -95,4 +95,4 @@ def _picture(axes: Axes, name: str, picture: Picture) -> None:
         axes.axvline(picture.real - 0.5, color=plots.COLORS[1], linewidth=1.4)
         axes.text(picture.real, -0.6, "padding", fontsize=7, va="bottom", color=plots.COLORS[1])
     axes.set_title(name, pad=10)
-    axes.set_xlabel("encoder frame")
+    axes.set_xlabel(picture.along)

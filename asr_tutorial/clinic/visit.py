@@ -38,11 +38,13 @@ class Picture:
         values: ``(rows, frames)``.
         rows: what the rows are: their texts, such as letters, or one word for all of them, such as ``dimension``.
         real: frames that are speech; what lies behind them is padding.
+        along: what the frames are.
     """
 
     values: np.ndarray
     rows: list[str] | str
     real: int
+    along: str = "encoder frame"
 
 
 @dataclass
