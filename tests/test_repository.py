@@ -8,23 +8,17 @@ import stat
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 
-import click
 import pytest
-import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
 import asr_tutorial
-from asr_tutorial.config import available_configs
-from asr_tutorial.download import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = README + "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("install.md", "using.md"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MEGABYTE = 1_000_000
 
@@ -37,15 +31,6 @@ def tracked_files() -> list[Path]:
     if listing.returncode or not files:
         pytest.skip("not a git clone")
     return [file for file in files if file.is_file()]
-
-
-def commands(text: str, program: str) -> list[list[str]]:
-    """Uses of a program in the code blocks and code spans of a Markdown text, split into words."""
-    blocks = re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    found = [line.split("#")[0].replace('"', "").split() for line in lines]
-    return [words for words in found if words and words[0] == program]
 
 
 class TestTrackedTree:
@@ -89,38 +74,6 @@ class TestReadme:
     def test_the_two_commands_come_first(self) -> None:
         first_block = README.split("```")[1]
         assert [line.split()[0] for line in first_block.strip().splitlines()] == ["git", "make"]
-
-    def test_every_make_target_exists(self) -> None:
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
-        contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-        named = {words[1] for text in (README, contributing) for words in commands(text, "make") if len(words) > 1}
-        assert {"demo", "test"} <= named
-        assert named <= targets
-
-    @pytest.mark.parametrize("words", commands(GUIDES, "asr-tutorial"), ids=" ".join)
-    def test_every_command_is_understood(self, words: list[str]) -> None:
-        """The command exists, has these options, and its other arguments have a place; nothing is run."""
-        from asr_tutorial.cli import app
-
-        command: click.Command = typer.main.get_command(app)
-        arguments = words[1:]
-        while (subcommands := getattr(command, "commands", None)) and arguments and not arguments[0].startswith("-"):
-            assert arguments[0] in subcommands, f"no command {arguments[0]!r} among {sorted(subcommands)}"
-            command = subcommands[arguments.pop(0)]
-        known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-        for argument in arguments:
-            is_override = "." in argument and "=" in argument
-            if argument.startswith("-") and not is_override:
-                assert argument in known, f"{command.name} has no option {argument}"
-        if "download" in words and len(words) > 3:
-            assert words[-1] in CATALOGUE
-
-    def test_every_configuration_exists(self) -> None:
-        pairs = [pair for words in commands(GUIDES, "asr-tutorial") for pair in pairwise(words)]
-        named = {value for key, value in pairs if key in ("--config", "config") and not value.endswith(".yaml")}
-        assert "mini_librispeech" in named
-        assert named <= set(available_configs())
 
     def test_every_link_inside_the_repository_leads_somewhere(self) -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", README):
