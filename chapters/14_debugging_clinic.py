@@ -924,7 +924,7 @@ report(visit)
 # ```
 # asr-tutorial doctor runs/20260131-101500_tinyspeech      # what is wrong with this run?
 # asr-tutorial doctor tinyspeech                           # before the training: is anything wrong with this configuration?
-# asr-tutorial doctor tinyspeech --json report.json
+# asr-tutorial doctor tinyspeech --json > report.json
 # ```
 #
 # It is no oracle. What it has found is a place where something is not as it should be; what to do about it stands beside it, and the patient of
