@@ -408,17 +408,17 @@ def choose(examples: Sequence[Example], factor: int) -> list[Example]:
     return [example for example in examples if len(example.tokens) <= len(example.features)]
 
 
-def alignment_loss(log_probs: Tensor, frames: Tensor, batch: Batch, tokenizer: Tokenizer) -> Tensor:
+def alignment_loss(log_probs: Tensor, frames: Tensor, batch: Batch, blank: int) -> Tensor:
     """CTC loss, averaged over texts and letters.
 
     Args:
         log_probs: ``(batch, time, vocab)``.
         frames: ``(batch,)`` real frames of the encoder.
         batch: has ``targets`` and ``target_lengths``.
-        tokenizer: knows the ids of the special tokens.
+        blank: id of the blank.
     """
     time_first = log_probs.transpose(0, 1)  # (time, batch, vocab)
-    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=tokenizer.blank_id)
+    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=blank)
 
 
 # %%

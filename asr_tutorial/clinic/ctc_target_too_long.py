@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from asr_tutorial.clinic.visit import Visit, heard, inside, learn, sentences, small_model
 from asr_tutorial.dataset import Batch, Example, collate
-from asr_tutorial.tokenizer import Tokenizer
 
 FACTOR = 8
 """Feature frames to one frame of the encoder."""
@@ -34,17 +33,17 @@ def choose(examples: Sequence[Example], factor: int) -> list[Example]:
     return chosen
 
 
-def alignment_loss(log_probs: Tensor, frames: Tensor, batch: Batch, tokenizer: Tokenizer) -> Tensor:
+def alignment_loss(log_probs: Tensor, frames: Tensor, batch: Batch, blank: int) -> Tensor:
     """CTC loss, averaged over texts and letters.
 
     Args:
         log_probs: ``(batch, time, vocab)``.
         frames: ``(batch,)`` real frames of the encoder.
         batch: has ``targets`` and ``target_lengths``.
-        tokenizer: knows the ids of the special tokens.
+        blank: id of the blank.
     """
     time_first = log_probs.transpose(0, 1)  # (time, batch, vocab)
-    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=tokenizer.blank_id)
+    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank)
 
 
 def run(seed: int = 0) -> Visit:
@@ -61,7 +60,7 @@ def run(seed: int = 0) -> Visit:
         log_probs, frames = outputs()
         pieces = batch.targets, frames, batch.target_lengths
         each = F.ctc_loss(log_probs.transpose(0, 1), *pieces, blank=tokenizer.blank_id, reduction="none")
-    losses = learn(model, lambda: alignment_loss(*outputs(), batch, tokenizer), steps=80)
+    losses = learn(model, lambda: alignment_loss(*outputs(), batch, tokenizer.blank_id), steps=80)
     return Visit(
         losses={"training": losses},
         transcripts=heard(model, batch, tokenizer),

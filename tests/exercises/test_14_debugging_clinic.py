@@ -284,8 +284,8 @@ def probe_ctc_target_too_long(module: ModuleType) -> Iterator[Any]:
     for text, frames in (("ABAB", 16), ("ABAB", 13), ("ABAB", 12), ("ABBA", 16), ("ABAB", 3), ("ABABB", 17)):
         yield len(module.choose([example_of(text, frames)], 4))
     batch = ctc_batch()
-    yield module.alignment_loss(CTC_LOG_PROBS, CTC_FRAMES, batch, TINY)
-    yield module.alignment_loss(CTC_LOG_PROBS[:, :3], CTC_FRAMES.clamp(max=3), batch, TINY)
+    yield module.alignment_loss(CTC_LOG_PROBS, CTC_FRAMES, batch, TINY.blank_id)
+    yield module.alignment_loss(CTC_LOG_PROBS[:, :3], CTC_FRAMES.clamp(max=3), batch, TINY.blank_id)
 
 
 def probe_mask_inverted(module: ModuleType) -> Iterator[Any]:

@@ -5,9 +5,9 @@ def choose(examples, factor):
     return [example for example in examples if len(example.tokens) <= len(example.features)]
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
+def alignment_loss(log_probs, frames, batch, blank):
     time_first = log_probs.transpose(0, 1)  # (time, batch, vocab)
-    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=tokenizer.blank_id)
+    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=blank)
 
 
 # %% rewritten frames_before_subsampling
@@ -19,8 +19,8 @@ def choose(examples, factor):
     return chosen
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    ctc = torch.nn.CTCLoss(blank=tokenizer.blank_id)
+def alignment_loss(log_probs, frames, batch, blank):
+    ctc = torch.nn.CTCLoss(blank=blank)
     return ctc(log_probs.permute(1, 0, 2), batch.targets, frames, batch.target_lengths)
 
 
@@ -31,9 +31,9 @@ def choose(examples, factor):
     return [example for example in examples if len(example.tokens) <= math.ceil(len(example.features) / factor)]
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
+def alignment_loss(log_probs, frames, batch, blank):
     time_first = log_probs.transpose(0, 1)  # (time, batch, vocab)
-    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=tokenizer.blank_id)
+    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=blank)
 
 
 # %% rewritten repeats_forgotten
@@ -41,8 +41,8 @@ def choose(examples, factor):
     return list(filter(lambda example: (len(example.features) + factor - 1) // factor >= len(example.tokens), examples))
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    ctc = torch.nn.CTCLoss(blank=tokenizer.blank_id)
+def alignment_loss(log_probs, frames, batch, blank):
+    ctc = torch.nn.CTCLoss(blank=blank)
     return ctc(log_probs.permute(1, 0, 2), batch.targets, frames, batch.target_lengths)
 
 
@@ -53,8 +53,8 @@ def choose(examples, factor):
     return [example for example in examples if len(example.tokens) <= len(example.features)]
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    time_first, blank = log_probs.transpose(0, 1), tokenizer.blank_id
+def alignment_loss(log_probs, frames, batch, blank):
+    time_first = log_probs.transpose(0, 1)
     return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=blank, zero_infinity=True)
 
 
@@ -67,8 +67,8 @@ def choose(examples, factor):
     return chosen
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    ctc = torch.nn.CTCLoss(blank=tokenizer.blank_id, reduction="none")
+def alignment_loss(log_probs, frames, batch, blank):
+    ctc = torch.nn.CTCLoss(blank=blank, reduction="none")
     losses = ctc(log_probs.permute(1, 0, 2), batch.targets, frames, batch.target_lengths) / batch.target_lengths
     return torch.where(losses.isinf(), torch.zeros_like(losses), losses).mean()
 
@@ -85,9 +85,9 @@ def choose(examples, factor):
     return chosen
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
+def alignment_loss(log_probs, frames, batch, blank):
     time_first = log_probs.transpose(0, 1)  # (time, batch, vocab)
-    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=tokenizer.blank_id)
+    return F.ctc_loss(time_first, batch.targets, frames, batch.target_lengths, blank=blank)
 
 
 # %% rewritten rounded_down
@@ -98,6 +98,6 @@ def choose(examples, factor):
     return [example for example in examples if needed(example.tokens) * factor <= len(example.features)]
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    ctc = torch.nn.CTCLoss(blank=tokenizer.blank_id)
+def alignment_loss(log_probs, frames, batch, blank):
+    ctc = torch.nn.CTCLoss(blank=blank)
     return ctc(log_probs.permute(1, 0, 2), batch.targets, frames, batch.target_lengths)

@@ -6,8 +6,8 @@ def choose(examples, factor):
     return [example for example in examples if needed(example.tokens) <= -(-len(example.features) // factor)]
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    ctc = torch.nn.CTCLoss(blank=tokenizer.blank_id)
+def alignment_loss(log_probs, frames, batch, blank):
+    ctc = torch.nn.CTCLoss(blank=blank)
     return ctc(log_probs.permute(1, 0, 2), batch.targets, frames, batch.target_lengths)
 
 
@@ -24,7 +24,6 @@ def choose(examples, factor):
     return fits
 
 
-def alignment_loss(log_probs, frames, batch, tokenizer):
-    blank = tokenizer.blank_id
+def alignment_loss(log_probs, frames, batch, blank):
     losses = F.ctc_loss(log_probs.transpose(0, 1), batch.targets, frames, batch.target_lengths, blank, reduction="none")
     return (losses / batch.target_lengths).mean()
