@@ -218,9 +218,92 @@ def length() -> list[str]:
     return [*lines, "", origin(record["environment"]), ""]
 
 
+def doctor() -> list[str]:
+    """What the doctor finds in fresh runs with a planted bug, and in healthy ones."""
+    record = read("doctor.json")
+    if not record:
+        return []
+    planted, healthy = record["planted"], record["healthy"]
+    rows = [[name, "yes" if row["found"] else "no", ", ".join(row["findings"])] for name, row in planted.items()]
+    rows += [[name, "healthy", ", ".join(row["findings"])] for name, row in healthy.items()]
+    lines = ["## `asr-tutorial doctor` on fresh runs", ""]
+    lines.append(
+        f"{record['found']} of {len(planted)} planted bugs were found; "
+        f"{len(record['false_alarms'])} of {len(healthy)} healthy runs raised an alarm."
+    )
+    lines += ["", *table(["bug or run", "found", "all that was reported"], rows)]
+    return [*lines, origin(next(iter(planted.values()))["environment"]), ""]
+
+
+def serving() -> list[str]:
+    """What the web service takes, with batches and one by one."""
+    lines: list[str] = []
+    for name in ("serving", "serving_h100"):
+        record = read(f"benchmarks/{name}.json")
+        if not record:
+            continue
+        rows = [
+            [
+                row["search"],
+                row["service"],
+                f"{row['per_second']:.3g}",
+                f"{row['p50_ms']:.0f}",
+                f"{row['p95_ms']:.0f}",
+                row["answered"],
+                sum(number for status, number in row["statuses"].items() if status in ("429", "503")),
+                row["errors"],
+                row["mixed_up"],
+            ]
+            for row in record["rows"]
+        ]
+        head = ["search", "service", "answers a second", "p50, ms", "p95, ms", "answers"]
+        lines += table([*head, "429 and 503", "other errors", "mixed up"], rows)
+        gains = [f"{search} {ratio['throughput']:.2f}" for search, ratio in record["ratios"].items()]
+        lines.append(
+            f"{record['clients']} clients at a time. Batches give so many times the throughput: {', '.join(gains)}."
+        )
+        lines += ["", origin(record["environment"]), ""]
+    return ["## The service under load", "", *lines] if lines else []
+
+
+def streaming() -> list[str]:
+    """When words appear while somebody speaks."""
+    record = read("benchmarks/streaming.json")
+    if not record:
+        return []
+    rows = [
+        [
+            row["partial_search"],
+            row["step_seconds"],
+            row["agreement"],
+            f"{row['latency_mean']:.2f}",
+            f"{row['latency_p90']:.2f}",
+            percent(row["corrected_share"]),
+            f"{row['rtf']:.2f}",
+        ]
+        for row in record["rows"]
+    ]
+    head = [
+        "search",
+        "a look every, s",
+        "must agree",
+        "latency, s",
+        "90% within, s",
+        "corrected, %",
+        "real-time factor",
+    ]
+    lines = [
+        "## Streaming: how late a word is committed, and how often the final text corrects it",
+        "",
+        *table(head, rows),
+    ]
+    return [*lines, origin(record["environment"]), ""]
+
+
 def page() -> str:
     """The whole page."""
     parts = [HEAD, *recognisers(), *growing(), *ablation(), *own_code(), *architectures(), *made_up(), *length()]
+    parts += [*doctor(), *serving(), *streaming()]
     speed = "Speed beside other toolkits is in [benchmarks](benchmarks/README.md), searches by model in "
     return "\n".join([*parts, "## Speed", "", f"{speed}[searches.md](data/results/searches.md).", ""])
 
