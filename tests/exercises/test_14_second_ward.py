@@ -235,9 +235,11 @@ def test_the_language_model_helps():
 
 
 # ---------------------------------------------------------------------------------------------------- 14.10
-def hidden_by(lengths: list[int], share: float, count: int, times: int = 200) -> tuple[Tensor, Tensor]:
-    """Which frames were hidden in each of many runs (times, batch, frames), and how often padding was touched."""
-    frames = max(lengths)
+@cache
+def hidden_by(share: float, count: int, times: int = 150) -> tuple[Tensor, Tensor]:
+    """Which frames of 40, and of 10 and their padding, were hidden in each of many runs (times, 2, 40); and how often
+    padding was."""
+    lengths, frames = [40, 10], 40
     features = torch.zeros(len(lengths), frames, 2)
     for row, length in enumerate(lengths):
         features[row, :length] = 9.0
@@ -251,7 +253,7 @@ def hidden_by(lengths: list[int], share: float, count: int, times: int = 200) ->
 
 @pytest.mark.exercise("14.10")
 def test_padding_stays_zero():
-    share = float(hidden_by([40, 10], 0.2, 1)[1][1])
+    share = float(hidden_by(0.2, 1)[1][1])
     expect(
         share == 0,
         "nothing is ever written behind the end of an utterance",
@@ -262,7 +264,7 @@ def test_padding_stays_zero():
 
 @pytest.mark.exercise("14.10")
 def test_a_stretch_is_a_share_of_the_utterance_itself():
-    touched, _ = hidden_by([40, 10], 0.2, 1)
+    touched, _ = hidden_by(0.2, 1)
     widest = touched.sum(dim=2).amax(dim=0).tolist()
     expect(
         widest == [8, 2],
@@ -275,10 +277,10 @@ def test_a_stretch_is_a_share_of_the_utterance_itself():
 
 @pytest.mark.exercise("14.10")
 def test_every_utterance_has_its_share_hidden_everywhere():
-    often = hidden_by([40, 10], 0.2, 1)[0].float().mean(dim=0)
+    often = hidden_by(0.2, 1)[0].float().mean(dim=0)
     inner = [float(often[0, 4:36].min()), float(often[1, 1:9].min())]
     expect(
-        min(inner) > 0.02,
+        min(inner) > 0.01,
         "each frame is hidden sometimes, in the long utterance and in the short one",
         f"the least hidden frame within them in {100 * inner[0]:.0f} % and {100 * inner[1]:.0f} % of the runs",
         "what is never hidden is not augmented: padding is no reason to leave an utterance out",
@@ -454,7 +456,7 @@ def probe_hide_stretches(module: ModuleType) -> Iterator[Any]:
     lengths = torch.tensor([40, 10])
     features = torch.ones(2, 40, 1) * padding_mask(lengths)[..., None]
     torch.manual_seed(0)
-    touched = torch.stack([module.hide_stretches(features, lengths, 0.2, 1) != features for _ in range(300)])[..., 0]
+    touched = torch.stack([module.hide_stretches(features, lengths, 0.2, 1) != features for _ in range(100)])[..., 0]
     yield touched[:, 1, 10:].any()
     yield touched[:, 1, :10].sum(dim=1).amax().clamp(max=9)
 
