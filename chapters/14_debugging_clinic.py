@@ -57,6 +57,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 from torch.nn import functional as F
 
+from asr_tutorial import plots
 from asr_tutorial.audio import Samples
 from asr_tutorial.clinic.chart import markdown as chart
 from asr_tutorial.clinic.eval_mode_not_restored import ctc
@@ -95,7 +96,7 @@ torch.set_num_threads(1)  # models so small that threads would mostly wait for e
 
 
 # %% tags=["nbval-ignore-output"]
-def demonstration(number=4, steps=60, clip=True, warm_up=True, forget=False):
+def demonstration(number=4, steps=60, clip=True, warm_up=True, empty=False):
     """Train on a few sentences; returns what a doctor looks at."""
     examples, tokenizer = sentences(number)
     model = small_model(tokenizer)
@@ -105,7 +106,7 @@ def demonstration(number=4, steps=60, clip=True, warm_up=True, forget=False):
     for step in range(steps):
         if warm_up:
             optimizer.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / 10)
-        if forget:  # only in question 4
+        if empty:  # for question 4
             optimizer.zero_grad()
         logits = model(batch.features, batch.feature_lengths, batch.tokens_in).logits
         loss = F.cross_entropy(logits.transpose(1, 2), batch.tokens_out, ignore_index=tokenizer.pad_id)
@@ -156,13 +157,16 @@ for name, row in (("read", batch.tokens_in[0]), ("answered", batch.tokens_out[0]
 # %% tags=["nbval-ignore-output"]
 unclipped = demonstration(number=1, clip=False)
 print([round(norm, 1) for norm in unclipped.losses["gradient norm"][::6]])
-draw(Visit({"gradient norm": unclipped.losses["gradient norm"]}), "One sentence, no clipping")
+with plots.style():
+    figure, axes = plt.subplots(figsize=(5, 2.2), layout="constrained", dpi=80)
+    axes.plot(unclipped.losses["gradient norm"], color=plots.COLORS[0])
+    axes.set(title="One sentence, no clipping: the gradient grows", xlabel="step", ylabel="norm of the gradient")
 plt.show()
 
 # %% [markdown]
 # On one and the same sentence the gradient should shrink as the sentence is learnt. It grows, step by step, as if each step added to what was
-# there before. That is a very definite suspicion. `loss.backward()` *adds* to `parameter.grad`; somebody has to empty it, and the script above
-# has no line that does.
+# there before. That is a very definite suspicion. `loss.backward()` *adds* to `parameter.grad`; somebody has to empty it, and the
+# script above, as it runs here, does not.
 #
 # **4. Which part does it?** Runs that differ in one thing each. The other suspects, clipping and warm-up, come along, so that the comparison
 # could prove us wrong:
@@ -172,7 +176,7 @@ for name, change in {
     "as it is": {},
     "without clipping": {"clip": False},
     "without warm-up": {"warm_up": False},
-    "gradients emptied": {"forget": True},
+    "gradients emptied": {"empty": True},
 }.items():
     visit = demonstration(**change)
     print(f"{name:18} last loss {visit.losses['training'][-1]:5.2f}, character errors {100 * visit.cer:4.0f} %")

@@ -41,7 +41,7 @@ CHART = (
     Row("plateau", "Plot the learning rate: near 0 long before the end.", "scheduler_counts_batches"),
     Row("plateau", "Print the gradient norm of each part: one has none.", "no_gradient"),
     Row("oscillation", "Halve the rate: the curve becomes smooth.", "oscillation"),
-    Row("oscillation", "One batch, no clipping: the gradient norm rises step by step.", "diverged"),
+    Row("oscillation", "Double the warm-up: it goes on falling where it rose.", "diverged"),
     Row("good loss, bad WER", "Take the loss of letters alone: much higher than reported.", "pad_trained_on"),
     Row("good loss, bad WER", "Let the decoder read its own text: nonsense at once.", "teacher_forcing_shifted"),
     Row("good loss, bad WER", "Recognise a batch one by one: the ends are missing.", "lengths_not_subsampled"),
