@@ -5,6 +5,7 @@ Needs no network, and the site needs none either: it can be read from a folder o
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def main(arguments: list[str]) -> int:
     """Build into a folder. Warnings are errors, all of them are shown, and links without a target are warnings."""
     out = Path(arguments[0] if arguments else ROOT / "build" / "site").resolve()
     sources = out.parent / f"{out.name}-source"
+    if (out / ".buildinfo").is_file():  # a site of ours, perhaps with pages that are no more
+        shutil.rmtree(out)
     gather(sources)
     options = ["--nitpicky", "--fail-on-warning", "--keep-going", "--quiet", "--fresh-env", "--write-all"]
     folders = ["-c", str(SITE), "-d", str(out.parent / f"{out.name}-doctrees"), str(sources), str(out)]
