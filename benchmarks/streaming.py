@@ -107,6 +107,7 @@ def measure(
                 latencies += [appearance(partials, a) - offline[b].end for a, b in pairs]
                 looks += ear.spent
             seconds = sum(map(len, recordings)) / rate
+            late = statistics.quantiles(latencies, n=10)[-1] if len(latencies) > 1 else max(latencies)
             row = {
                 "partial_search": search,
                 "step_seconds": step,
@@ -114,7 +115,7 @@ def measure(
                 "stable_share": significant(committed / spoken, 3),
                 "corrected_share": significant(corrected / max(committed, 1), 3),
                 "latency_mean": significant(statistics.mean(latencies), 3),
-                "latency_p90": significant(statistics.quantiles(latencies, n=10)[-1], 3),
+                "latency_p90": significant(late, 3),
                 "look_ms": significant(1000 * statistics.mean(looks), 3),
                 "rtf": significant((sum(looks) + sum(final_seconds)) / seconds, 3),
                 "same_as_offline": f"{same} of {len(recordings)}",

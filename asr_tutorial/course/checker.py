@@ -75,9 +75,9 @@ class Feedback:
 def _wrapped(line: str, indent: int, hanging: int) -> str:
     if len(line) <= WIDTH:
         return " " * indent + line
-    return textwrap.fill(
-        line, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * hanging, drop_whitespace=True
-    )
+    hang = " " * hanging
+    # A word with a hyphen, "log-probabilities" say, stays whole: who searches for it finds it.
+    return textwrap.fill(line, WIDTH, initial_indent=" " * indent, subsequent_indent=hang, break_on_hyphens=False)
 
 
 class Checker:

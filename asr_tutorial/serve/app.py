@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-import asr_tutorial
 from asr_tutorial.model import count_parameters
 from asr_tutorial.recognizer import MAX_SECONDS, Recognizer, load
 from asr_tutorial.serve.docs import docs_page
@@ -70,15 +70,20 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         await service.close()
         streams.executor.shutdown(wait=False, cancel_futures=True)
 
-    app = FastAPI(
-        title="asr_tutorial", version=asr_tutorial.__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="asr_tutorial", version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     _add_routes(app, service, streams)
     _add_error_handlers(app)
     app.add_middleware(BoundedBody, max_bytes=settings.max_bytes, timeout=BODY_SHARE * settings.timeout)
     app.add_middleware(Accounts, service=service)
     return app
+
+
+def _version() -> str:
+    try:
+        return version("asr-tutorial")
+    except PackageNotFoundError:
+        return "not installed"  # a source tree on PYTHONPATH
 
 
 def _add_routes(app: FastAPI, service: Service, streams: Streams) -> None:
