@@ -107,15 +107,16 @@ def measure(
                 latencies += [appearance(partials, a) - offline[b].end for a, b in pairs]
                 looks += ear.spent
             seconds = sum(map(len, recordings)) / rate
-            late = statistics.quantiles(latencies, n=10)[-1] if len(latencies) > 1 else max(latencies)
+            # Quantiles want two values; where few words are spoken, none may have been committed before the end.
+            tenths = statistics.quantiles(latencies, n=10) if len(latencies) > 1 else latencies
             row = {
                 "partial_search": search,
                 "step_seconds": step,
                 "agreement": agreement,
                 "stable_share": significant(committed / spoken, 3),
                 "corrected_share": significant(corrected / max(committed, 1), 3),
-                "latency_mean": significant(statistics.mean(latencies), 3),
-                "latency_p90": significant(late, 3),
+                "latency_mean": significant(statistics.mean(latencies), 3) if latencies else None,
+                "latency_p90": significant(tenths[-1], 3) if latencies else None,
                 "look_ms": significant(1000 * statistics.mean(looks), 3),
                 "rtf": significant((sum(looks) + sum(final_seconds)) / seconds, 3),
                 "same_as_offline": f"{same} of {len(recordings)}",
