@@ -102,7 +102,7 @@ def test_a_solution_has_outputs_without_errors(chapter):
     assert all(cell.execution_count is not None for cell in cells), "strict nbval compares nothing in such a cell"
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
-    assert "NOT RIGHT YET" not in printed, "a check of our own answer failed, for want of time perhaps: execute it again"
+    assert "NOT RIGHT YET" not in printed, "a check of our own answer failed: execute it again"
     assert path.stat().st_size < LARGEST
 
 
