@@ -65,7 +65,7 @@ def modes(case: Case) -> Iterator[Finding]:
         with evaluating(model):
             outputs.append(model(*model.training_inputs(batch)))
     first, second = outputs
-    moved = float((first.ctc_log_probs - second.ctc_log_probs).abs().max())
+    moved = float((first.ctc_log_probs - second.ctc_log_probs).detach().abs().max())
     if first.logits is not None and second.logits is not None:
         moved = max(moved, float((first.logits - second.logits).abs().max()))
     if not moved < 1e-4:
