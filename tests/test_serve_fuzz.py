@@ -64,5 +64,5 @@ def test_no_answer_is_a_server_error(address, method, path, mode):
     elif mode is GenerationMode.NEGATIVE:
         assert all(400 <= status < 500 for status in statuses)
     else:
-        # How many reach the recogniser depends on what Hypothesis finds in loaded modules; test_serve.py sends some that do.
+        # How many are accepted depends on what Hypothesis has seen; test_serve.py sends some that are.
         assert all(status == 200 or 400 <= status < 500 for status in statuses)
